@@ -1,0 +1,35 @@
+"""The straight path: x_t = (1 - t) x + t e, with t = 0 data and t = 1 noise (Lipman et al. 2023; Liu et al. 2023)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def interpolate(x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """Return x_t = (1 - t) x + t e.
+
+    Args:
+        x: [B ...] data, usually normalised latents [B N C].
+        noise: e, standard normal, shape of x.
+        t: [B] in [0, 1]; 0 gives x, 1 gives the noise.
+
+    Raises:
+        ValueError: shapes differ, or t is not one time per sample.
+    """
+    t = per_sample(t, x, noise)
+    return torch.lerp(x, noise, t.to(x.dtype))
+
+
+def velocity_target(x: Tensor, noise: Tensor) -> Tensor:
+    """Return v = dx_t/dt = e - x, the velocity that points from data to noise."""
+    return noise - x
+
+
+def per_sample(t: Tensor, x: Tensor, noise: Tensor) -> Tensor:
+    """Return t [B] as [B 1 ...], ready to multiply x [B ...]; check the three against each other."""
+    if x.shape != noise.shape:
+        raise ValueError(f"noise: expected the shape of x {tuple(x.shape)}, got {tuple(noise.shape)}")
+    if t.shape != x.shape[:1]:
+        raise ValueError(f"t: expected one time per sample [{x.shape[0]}], got shape {tuple(t.shape)}")
+    return t.reshape(-1, *([1] * (x.dim() - 1)))
