@@ -1,0 +1,262 @@
+"""The one loop. It knows steps, positions, time and files; a stage knows the losses, an engine the device.
+
+Everything random is a function of (seed, position): a batch by the stage's promise, the draws of a micro-batch by the
+generator it is given. So a run that was killed and resumed ends with the bits of one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unimm import config as config_file
+from unimm.training import checkpoint
+from unimm.training.log import MetricLog
+from unimm.training.optim import lr_factor
+from unimm.training.plain import PlainEngine, set_modes
+from unimm.training.prefetch import prefetch
+from unimm.training.progress import Reporter
+from unimm.training.recipe import TrainRecipe
+from unimm.training.stage import Stage, sample_hook, samples_folder, to_device
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended."""
+
+    step: int
+    finished: bool  # False: stopped by the time limit or a signal; run it again to go on
+    checkpoint: Path
+
+
+def train(recipe: TrainRecipe, stage: Stage, config: Any = None) -> Result:
+    """Run, or go on with, the run in `recipe.output`.
+
+    Args:
+        config: the dataclass written as the run's config.yaml; by default the recipe.
+
+    Raises:
+        ValueError: the recipe contradicts itself, the stage or the folder.
+        FloatingPointError: the loss or the gradient is no longer a number; no checkpoint is written then.
+        OSError: a checkpoint could not be written; earlier ones are intact.
+    """
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    run = Path(recipe.output)
+    found = _found_checkpoint(recipe, run)
+    engine = _engine(recipe, stage)
+    try:
+        return _Loop(recipe, stage, engine, run, found, config or recipe).run_all()
+    finally:
+        engine.close()
+
+
+def _engine(recipe: TrainRecipe, stage: Stage):
+    if recipe.deepspeed is None:
+        return PlainEngine(recipe, stage)
+    from unimm.training.engine import DeepSpeedEngine  # deepspeed is an extra
+
+    return DeepSpeedEngine(recipe, stage)
+
+
+def _found_checkpoint(recipe: TrainRecipe, run: Path) -> Path | None:
+    found = checkpoint.latest(run)
+    if found and recipe.resume == "never":
+        raise ValueError(f"output: {run} already holds {found.name}; use resume=auto to go on, or another folder")
+    if not found and recipe.resume == "must":
+        raise ValueError(f"output: expected a checkpoint in {run / 'checkpoints'}, found none; use resume=auto")
+    return found
+
+
+@dataclass
+class _State:
+    """Where a run is, between two updates. All of it is in a checkpoint."""
+
+    step: int = 0  # updates done
+    samples: int = 0  # position in the stage's stream
+    seconds: float = 0.0  # spent training, pictures and checkpoints aside, over all parts of the run
+    interval_steps: int = 0  # updates since the last line of metrics
+    interval_seconds: float = 0.0
+    sums: dict[str, Any] = field(default_factory=dict)  # losses since the last line of metrics
+
+
+class _Loop:
+    """The steps, and what happens between them."""
+
+    def __init__(self, recipe: TrainRecipe, stage: Stage, engine, run: Path, found: Path | None, config: Any):
+        self.recipe, self.stage, self.engine, self.run = recipe, stage, engine, run
+        self.micro_batch, rest = divmod(recipe.batch_size, engine.world * recipe.accumulation)
+        if rest:
+            raise ValueError(
+                f"batch_size: expected a multiple of ranks x accumulation = {engine.world} x {recipe.accumulation}, "
+                f"got {recipe.batch_size}"
+            )
+        self.state, self.saved_step = _State(), -1
+        if found is not None:
+            saved = checkpoint.read_state(found)
+            engine.load(found, saved)
+            self.state = _State(**{name: saved[name] for name in _State.__dataclass_fields__})
+            self.saved_step = self.state.step
+        self.norm = torch.zeros(())
+        is_first = engine.rank == 0
+        self.reporter = Reporter(recipe.num_steps, is_first)
+        self.log = self._open(config, found) if is_first else None
+
+    def _open(self, config: Any, found: Path | None) -> MetricLog:
+        self.run.mkdir(parents=True, exist_ok=True)
+        path = self.run / "config.yaml"
+        if found is not None and path.exists():  # settings may change between two parts of a run: keep both
+            path.replace(self.run / f"config-until-step-{self.state.step:08d}.yaml")
+        config_file.save(config, path)
+        self.reporter.say(f"{self.run}: " + (f"going on from {found.name}" if found else "starting"))
+        return MetricLog(self.run, self.state.step, self.recipe.wandb_project, config_file.to_dict(config))
+
+    def run_all(self) -> Result:
+        recipe, state = self.recipe, self.state
+        began = self.mark = self.saved_time = time.monotonic()
+        stopped = False
+        batches = prefetch(self._batch, self._starts(), recipe.prefetch, recipe.prefetch_workers)
+        try:
+            with _stop_signals() as signalled:
+                while state.step < recipe.num_steps and not stopped:
+                    self._update(batches)
+                    self._between_steps()
+                    minutes = (time.monotonic() - began) / 60
+                    over = recipe.time_limit_minutes is not None and minutes >= recipe.time_limit_minutes
+                    stopped = self.engine.agree(signalled.is_set() or over)
+            if self.saved_step != state.step:
+                self._save()
+            finished = state.step >= recipe.num_steps
+            self.reporter.say(f"{self.run}: " + ("finished" if finished else f"stopped at step {state.step}, resumable"))
+            return Result(state.step, finished, checkpoint.latest(self.run))
+        finally:
+            batches.close()
+            self.reporter.close()
+            if self.log is not None:
+                self.log.close()
+
+    def _starts(self) -> Iterator[int]:
+        """First positions of this rank's micro-batches. Rank r is to one update what r more accumulations would be."""
+        position = self.state.samples
+        for _ in range(self.state.step, self.recipe.num_steps):
+            for micro in range(self.recipe.accumulation):
+                yield position + (self.engine.rank * self.recipe.accumulation + micro) * self.micro_batch
+            position += self.recipe.batch_size
+
+    def _batch(self, start: int) -> tuple[int, Any]:
+        return start, self.stage.batch(start, self.micro_batch)
+
+    def _update(self, batches: Iterator[tuple[int, Any]]) -> None:
+        recipe, state, engine = self.recipe, self.state, self.engine
+        for _ in range(recipe.accumulation):
+            start, batch = next(batches)
+            generator = draws(recipe.seed, start, engine.device)
+            losses = engine.losses(to_device(batch, engine.device), generator)
+            engine.backward(losses["loss"])
+            for name, value in losses.items():
+                share = value.detach().double() / recipe.accumulation
+                state.sums[name] = state.sums.get(name, 0.0) + share
+        self.norm = engine.step(lr_factor(state.step, recipe.num_steps, recipe.optim))
+        state.step += 1
+        state.samples += recipe.batch_size
+        state.interval_steps += 1
+        self._count_seconds()
+
+    def _count_seconds(self) -> None:
+        now = time.monotonic()
+        self.state.seconds += now - self.mark
+        self.state.interval_seconds += now - self.mark
+        self.mark = now
+
+    def _between_steps(self) -> None:
+        recipe, step = self.recipe, self.state.step
+        self.reporter.advance(step)
+        if step % recipe.log_every == 0 or step == recipe.num_steps:
+            self._log()
+        if recipe.sample_every and (step % recipe.sample_every == 0 or step == recipe.num_steps):
+            self._sample()
+        by_steps = recipe.checkpoint_every and step % recipe.checkpoint_every == 0
+        since = (time.monotonic() - self.saved_time) / 60
+        by_minutes = recipe.checkpoint_minutes is not None and since >= recipe.checkpoint_minutes
+        if self.engine.agree(bool(by_steps or by_minutes)):
+            self._save()
+        self.mark = time.monotonic()
+
+    def _finite_sums(self) -> dict[str, float]:
+        sums = self.engine.mean({name: float(value) for name, value in self.state.sums.items()})
+        if not all(map(math.isfinite, [*sums.values(), float(self.norm)])):
+            raise FloatingPointError(
+                f"step {self.state.step}: expected finite losses and gradient, got sums {sums} and norm {float(self.norm)}; "
+                f"the last checkpoint is {checkpoint.latest(self.run)}; lower optim.lr or look at the batches since then"
+            )
+        return sums
+
+    def _log(self) -> None:
+        state, recipe = self.state, self.recipe
+        sums, steps = self._finite_sums(), state.interval_steps
+        record = {
+            "step": state.step,
+            "samples": state.samples,
+            "seconds": round(state.seconds, 3),
+            "samples_per_second": round(steps * recipe.batch_size / max(state.interval_seconds, 1e-9), 2),
+            **{name: value / steps for name, value in sums.items()},
+            "lr": recipe.optim.lr * lr_factor(state.step - 1, recipe.num_steps, recipe.optim),
+            "grad_norm": float(self.norm),
+        }
+        seconds_left = (recipe.num_steps - state.step) * state.interval_seconds / steps
+        state.sums, state.interval_steps, state.interval_seconds = {}, 0, 0.0
+        if self.log is not None:
+            self.log.write(record)
+        self.reporter.record(record, seconds_left)
+
+    def _sample(self) -> None:
+        sample = sample_hook(self.stage)
+        if sample is None or self.engine.rank != 0:
+            return
+        with self.engine.averaged(), torch.no_grad():
+            for module in self.stage.modules.values():
+                module.eval()
+            try:
+                sample(samples_folder(self.run), self.state.step)
+            finally:
+                set_modes(self.stage)
+
+    def _save(self) -> None:
+        self.state.sums = self._finite_sums()
+        self.engine.write_checkpoint(self.run, self.state.step, asdict(self.state), self.recipe.keep_last)
+        self.saved_step, self.saved_time = self.state.step, time.monotonic()
+
+
+def draws(seed: int, start: int, device: torch.device) -> torch.Generator:
+    """The generator of the micro-batch that starts at `start`; torch's global one (dropout) is set by the same numbers."""
+    number = int.from_bytes(hashlib.sha256(f"{seed} {start}".encode()).digest()[:8], "little", signed=True) >> 1
+    torch.manual_seed(number)
+    return torch.Generator(device).manual_seed(number)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """SIGTERM and the first Ctrl-C ask the loop to stop after this step, with a checkpoint; the second Ctrl-C insists."""
+    asked, before = threading.Event(), {}
+
+    def ask(number, frame):
+        asked.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

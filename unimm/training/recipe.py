@@ -1,0 +1,102 @@
+"""What a training run is: frozen dataclasses that a YAML file fills. A stage's own recipe holds one `TrainRecipe`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["bf16", "float32"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """How the parameters under one name are trained. A stage's table `{name: Group}` says who is frozen."""
+
+    lr_scale: float = 1.0  # times `OptimRecipe.lr`; 0 freezes
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon takes the 2-D weights of the group, adamw the rest
+
+    def __post_init__(self):
+        if self.lr_scale < 0:
+            raise ValueError(f"lr_scale: expected 0 (frozen) or more, got {self.lr_scale}")
+
+
+FROZEN = Group(lr_scale=0.0)
+
+
+@dataclass(frozen=True)
+class OptimRecipe:
+    """AdamW, with Muon for the groups that ask for it; one learning rate, one schedule."""
+
+    lr: float  # peak, e.g. 1e-3 for small models
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.0  # on tensors of two dimensions and more; never on biases and gains
+    warmup_steps: int = 0  # linear from 0 to lr
+    schedule: Literal["cosine", "constant"] = "constant"  # after the warm-up
+    final_fraction: float = 0.0  # of lr, where cosine ends
+    clip: float | None = 1.0  # largest norm of the whole gradient; null clips nothing
+    muon_momentum: float = 0.95
+
+    def __post_init__(self):
+        _positive("lr", self.lr)
+        if not 0 <= self.final_fraction <= 1:
+            raise ValueError(f"final_fraction: expected a number in [0, 1], got {self.final_fraction}")
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps: expected 0 or more, got {self.warmup_steps}")
+        if self.clip is not None:
+            _positive("clip", self.clip)
+
+
+@dataclass(frozen=True)
+class DeepSpeedRecipe:
+    """What the DeepSpeed engine needs beyond the rest of the recipe; its JSON is derived, never written."""
+
+    zero_stage: Literal[0, 1, 2, 3] = 3
+
+
+@dataclass(frozen=True)
+class TrainRecipe:
+    """One run of the loop. Positions are counted in samples, steps in optimiser updates."""
+
+    output: str  # folder of the run: config.yaml, metrics.jsonl, checkpoints/, samples/
+    num_steps: int
+    batch_size: int  # samples per optimiser update, over all ranks and micro-batches
+    optim: OptimRecipe
+    seed: int = 0
+    accumulation: int = 1  # micro-batches per rank and update
+    ema_decay: float | None = None  # e.g. 0.9995; null keeps no average
+    precision: Precision = "bf16"  # bf16: autocast over float32 parameters; float32: plain
+    compile: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    deepspeed: DeepSpeedRecipe | None = None  # null: one process
+    threads: int | None = None  # of torch on CPU; null leaves torch's own choice
+    prefetch: int = 2  # batches prepared ahead; 0 prepares them in the loop
+    prefetch_workers: int = 1  # threads that prepare them
+    log_every: int = 20  # steps per line of metrics.jsonl
+    sample_every: int | None = None  # steps per picture
+    checkpoint_every: int | None = 1000  # steps; a checkpoint is always written at the end
+    checkpoint_minutes: float | None = None  # as well as, or instead of, steps
+    keep_last: int = 2  # checkpoints
+    time_limit_minutes: float | None = None  # then stop with a checkpoint, to be resumed
+    resume: Literal["auto", "never", "must"] = "auto"  # never refuses a folder that holds a run
+    wandb_project: str | None = None
+
+    def __post_init__(self):
+        for name in ("num_steps", "batch_size", "accumulation", "log_every", "keep_last", "prefetch_workers"):
+            _positive(name, getattr(self, name))
+        for name in ("sample_every", "checkpoint_every", "checkpoint_minutes", "time_limit_minutes", "threads"):
+            if getattr(self, name) is not None:
+                _positive(name, getattr(self, name))
+        if self.batch_size % self.accumulation:
+            raise ValueError(
+                f"batch_size: expected a multiple of accumulation ({self.accumulation}), got {self.batch_size}"
+            )
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay: expected a number between 0 and 1, got {self.ema_decay}")
+        if self.deepspeed is not None and self.deepspeed.zero_stage == 3 and self.ema_decay is not None:
+            raise ValueError("ema_decay: expected null under deepspeed.zero_stage 3, whose parameters are in pieces")
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name}: expected a number above 0, got {value}")

@@ -1,0 +1,67 @@
+"""What the loop asks of a stage. A stage is any object with these members; it inherits nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from unimm.training.recipe import Group
+
+
+class Stage(Protocol):
+    """One stage of training: what it trains, on what, and by which losses.
+
+    Two more members are used when they are there: `sample(folder: Path, step: int)` writes pictures (called with averaged
+    weights, in eval mode, without gradients), and `compile()` replaces compiling the forward of every module.
+    """
+
+    modules: Mapping[str, nn.Module]  # saved in checkpoints under these names, the frozen ones too
+    groups: Mapping[str, Group]  # who trains and how; see `optim.freeze_and_collect`
+
+    def batch(self, start: int, count: int) -> Any:
+        """Samples start ... start + count - 1 of an endless stream; a pure function, called from a thread.
+
+        Returns tensors in dicts, lists and tuples, or a record with `.to(device)`.
+        """
+
+    def step(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+        """Scalar losses, each a mean over the batch; "loss" is the one minimised. Draws come from `generator` only.
+
+        Called under autocast where the recipe says bf16. The generator is a function of (seed, start) alone, so a
+        batch draws the same noise on whatever rank and after whatever resume.
+        """
+
+
+def sample_hook(stage: Stage):
+    """The stage's `sample`, or None."""
+    return getattr(stage, "sample", None)
+
+
+def compile_modules(stage: Stage) -> None:
+    """Let the stage compile itself, or compile each module's forward in place (names of weights stay as they are)."""
+    if hasattr(stage, "compile"):
+        stage.compile()
+        return
+    for module in stage.modules.values():
+        module.compile()
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The batch with every tensor on the device."""
+    if hasattr(batch, "to"):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+def samples_folder(run: Path) -> Path:
+    folder = run / "samples"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
