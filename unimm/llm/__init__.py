@@ -1,0 +1,1 @@
+"""The language model: Qwen2 of transformers, query tokens, and the splice of vectors into text."""

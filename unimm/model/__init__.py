@@ -1,0 +1,6 @@
+"""UniMM: the rooms wired into one model that sees, talks, draws and checks itself."""
+
+from unimm.model.config import ModelSettings, UniMMConfig
+from unimm.model.unimm import Losses, UniMM
+
+__all__ = ["Losses", "ModelSettings", "UniMM", "UniMMConfig"]

@@ -1,0 +1,165 @@
+"""UniMM: text and latents in, states out; what is trained and how the rooms are joined."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from unimm.connector import Connector
+from unimm.dit.lightning import LightningDiT
+from unimm.flow.density import logit_normal, shift
+from unimm.flow.loss import velocity_loss
+from unimm.latents.decoder import RAEDecoder
+from unimm.latents.encoder import SiglipEncoder
+from unimm.latents.statistics import LatentStatistics
+from unimm.llm.queries import QueryTokens
+from unimm.llm.qwen import build_llm
+from unimm.llm.splice import gather, splice
+from unimm.model.config import UniMMConfig
+from unimm.parts import IGNORED, Batch
+from unimm.projector import Projector
+from unimm.shapes import expect
+
+
+class Losses(NamedTuple):
+    """The two terms of training, each a mean; the recipe weighs them (Scale-RAE: ce + 2 flow)."""
+
+    ce: Tensor  # nats per labelled token
+    flow: Tensor  # squared error per latent number
+
+
+class UniMM(PreTrainedModel):
+    """One model that sees, talks and draws.
+
+    Rooms: `llm` (Qwen2) reads text, projected latents and query tokens; `projector` brings latents to it; `queries` ask
+    it what to draw; `connector` hands its answer to `dit`, which draws latents; `encoder`, `statistics` and `decoder`
+    stand between latents and pixels.
+    """
+
+    config_class = UniMMConfig
+    base_model_prefix = ""
+    main_input_name = "batch"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["Qwen2DecoderLayer", "Block", "SiglipEncoderLayer"]
+    _keep_in_fp32_modules_strict = ["statistics"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+
+    def __init__(self, config: UniMMConfig) -> None:
+        super().__init__(config)
+        settings = config.settings
+        width, channels = settings.llm.width, settings.dit.channels
+        self.llm = build_llm(settings.llm)
+        self.queries = QueryTokens(settings.num_queries, width)
+        self.projector = Projector(channels, width, settings.projector_depth)
+        self.connector = Connector(width, settings.dit.condition_width, settings.connector_depth)
+        self.dit = LightningDiT(settings.dit)
+        self.encoder = SiglipEncoder(settings.encoder)
+        self.statistics = LatentStatistics(settings.num_queries, channels)
+        self.decoder = RAEDecoder(settings.decoder)
+        self.tokenizer: Any = None  # set by from_pretrained, or by whoever builds a model from a config
+        self.post_init()
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        """Nothing but constant tables: each room has initialised itself, and loading is strict."""
+        if hasattr(module, "reset_tables"):
+            module.reset_tables()
+
+    # States.
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Return [B T D]: token embeddings with images and queries in their places."""
+        embeds = self.llm.get_input_embeddings()(batch.input_ids)
+        if batch.context_runs:
+            if batch.context_latents is None:
+                raise ValueError(f"context_latents: expected {len(batch.context_runs)} images, got none")
+            embeds = splice(embeds, self.projector(batch.context_latents), batch.context_runs)
+        if batch.query_runs:
+            embeds = splice(embeds, self.queries(len(batch.query_runs)), batch.query_runs)
+        return embeds
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the LLM's states [B T D] after the final norm; states on the padding mean nothing."""
+        return self.run_llm(self.embed(batch))
+
+    def run_llm(self, embeds: Tensor, **kwargs: Any) -> Tensor:
+        """Return states [B T D] for embeddings [B T D] of right-padded rows.
+
+        No mask is built: with the padding at the right, causal attention already keeps it from every real position.
+        """
+        mask = {"full_attention": None} if self.llm.config._attn_implementation != "eager" else None
+        return self.llm.model(inputs_embeds=embeds, attention_mask=mask, **kwargs).last_hidden_state
+
+    def query_states(self, batch: Batch) -> Tensor:
+        """Return what the LLM intends to draw: its states at the query runs, [J Q D]."""
+        return gather(self(batch), batch.query_runs)
+
+    # Latents and pixels.
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Return normalised latents [B N C] of pixels [B 3 Hp Wp] in [0, 1]."""
+        return self.statistics.normalise(self.encoder.encode(pixels))
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Return pixels [B 3 Hp Wp] in [0, 1] of normalised latents [B N C]."""
+        return self.decoder.decode(self.statistics.restore(latents))
+
+    # Training.
+
+    def training_losses(self, batch: Batch, *, noise_draws: int = 1, generator: torch.Generator) -> Losses:
+        """Return cross entropy and flow loss of a batch after one pass of the LLM.
+
+        Every trainable room takes part in every call, with weight zero where the batch has no use for it: ranks that
+        skipped a room would wait for each other for ever.
+
+        Args:
+            batch: rows with labels, seen images and images to draw; target_latents [J N C] are the data of the flow.
+            noise_draws: independent (noise, time, dropped condition) per image to draw; the LLM runs once for all.
+            generator: source of noise, times and dropped conditions.
+        """
+        states = self(batch)
+        ce = self._cross_entropy(states, batch.labels)
+        if not batch.context_runs:
+            ce = ce + 0 * self.projector(self._no_latents(states)).sum()
+        if batch.query_runs:
+            conditions = self.connector(gather(states, batch.query_runs))
+            flow = self._flow_loss(conditions, batch.target_latents, noise_draws, generator)
+        else:
+            conditions = self.connector(self.queries(1).to(states.dtype))
+            flow = 0 * self._flow_loss(
+                conditions, self._no_latents(states), 1, torch.Generator().manual_seed(0)
+            )
+        return Losses(ce, flow)
+
+    def _cross_entropy(self, states: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross entropy where labels [B T] are set; the head computes those positions alone."""
+        rows, columns = torch.nonzero(labels[:, 1:] != IGNORED, as_tuple=True)
+        if not len(rows):
+            return 0 * self.llm.lm_head(states[:1, 0]).float().sum()
+        logits = self.llm.lm_head(states[rows, columns])
+        return F.cross_entropy(logits.float(), labels[rows, columns + 1])
+
+    def _flow_loss(self, conditions: Tensor, x: Tensor, draws: int, generator: torch.Generator) -> Tensor:
+        """Mean flow loss of latents x [J N C] under conditions [J Q Z], `draws` times each."""
+        if x is None:
+            raise ValueError(
+                f"target_latents: expected {len(conditions)} images, one per query run, got none"
+            )
+        sizes = expect("target latents", x, "J N C", J=len(conditions), N=self.config.settings.num_queries)
+        x = x.float().repeat_interleave(draws, dim=0)
+        conditions = conditions.repeat_interleave(draws, dim=0)
+        count, settings = sizes["J"] * draws, self.config.settings
+        noise = torch.randn(x.shape, generator=generator, device=generator.device).to(x.device)
+        t = shift(logit_normal(count, generator=generator, device=x.device), settings.alpha)
+        if settings.dit.guidable:
+            lot = torch.rand(count, generator=generator, device=generator.device).to(x.device)
+            conditions = self.dit.drop_conditions(conditions, lot < settings.null_probability)
+        return velocity_loss(lambda x_t, t: self.dit(x_t, t, conditions), x, noise, t).mean()
+
+    def _no_latents(self, like: Tensor) -> Tensor:
+        settings = self.config.settings
+        return torch.zeros(1, settings.num_queries, settings.dit.channels, device=like.device)

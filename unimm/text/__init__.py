@@ -1,0 +1,1 @@
+"""Text: the tokenizer, its special tokens, and the chat template with its label masks."""
