@@ -1,0 +1,60 @@
+"""From exceptions to exit codes: a user's mistake is one line on stderr, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+# Mistakes a user can cause: bad values, missing or unreadable files, a full disk, an extra that is not installed.
+USER_ERRORS = (ValueError, OSError, ImportError)
+USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
+UsageError = typer.BadParameter.__base__  # typer keeps the class under a private name
+
+
+def run(app: typer.Typer, arguments: Sequence[str], debug: bool = False) -> int:
+    """Run a command line and return its exit code.
+
+    0 is success, 2 a user's mistake (one line on stderr), 130 an interruption by Ctrl-C, 1 anything else.
+
+    Args:
+        app: the commands.
+        arguments: what stands after the program's name.
+        debug: raise errors instead of telling them in a line.
+    """
+    try:
+        return app(args=list(arguments), prog_name="unimm", standalone_mode=False) or 0
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except (KeyboardInterrupt, typer.Abort):
+        return say("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # `unimm ... | head`: whoever read us has left, which is no mistake
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BUG
+    except UsageError as error:
+        where = getattr(error.ctx, "command_path", "unimm") if error.ctx else "unimm"
+        return say(f"{error.format_message()} (see {where} --help)", USER_ERROR)
+    except USER_ERRORS as error:
+        if debug:
+            raise
+        return say(describe(error), USER_ERROR)
+    except Exception as error:
+        if debug:
+            raise
+        return say(f"{type(error).__name__}: {error}; run it again with --debug for the traceback", BUG)
+
+
+def describe(error: BaseException) -> str:
+    """Return an error's message; for an error of the operating system, what failed and on which file."""
+    if isinstance(error, OSError) and error.strerror:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return f"{' -> '.join(names)}: {error.strerror}" if names else error.strerror
+    return str(error) or type(error).__name__
+
+
+def say(message: str, code: int) -> int:
+    """Print one line to stderr and return the exit code."""
+    print("unimm:", " ".join(message.split()), file=sys.stderr)
+    return code
