@@ -39,28 +39,56 @@ def write(run: Path, step: int, fill: Callable[[Path], None], keep_last: int) ->
     Raises:
         OSError: the disk is full or not writable. Nothing is left behind and earlier checkpoints are as they were.
     """
-    final = run / "checkpoints" / f"{PREFIX}{step:08d}"
-    partial = final.with_name(f"{PARTIAL}{step:08d}")
-    previous = latest(run)
+    partial = begin(run, step)
+    try:
+        fill(partial)
+        return commit(partial, keep_last)
+    except Exception as error:
+        abandon(partial)
+        if isinstance(error, OSError) or "No space left" in str(error):  # safetensors and torch wrap the OS's error
+            raise OSError(refusal(run, step, error)) from error
+        raise
+
+
+def begin(run: Path, step: int) -> Path:
+    """Make the hidden folder of a checkpoint.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    partial = run / "checkpoints" / f"{PARTIAL}{step:08d}"
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        fill(partial)
-        for path in partial.rglob("*"):
-            _sync(path)
-        if final.exists():  # the same step again: rename needs the name to be free
-            shutil.rmtree(final)
-        partial.rename(final)
-        _sync(final.parent)
-    except Exception as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if not isinstance(error, OSError) and "No space left" not in str(error):  # safetensors wraps errors of its own
-            raise
-        kept = f"{previous} is intact" if previous else "there was none before"
-        raise OSError(f"{final}: could not save the checkpoint ({error}); {kept}") from error
-    for old in checkpoints(run)[:-keep_last]:
+    except OSError as error:
+        raise OSError(refusal(run, step, error)) from error
+    return partial
+
+
+def commit(partial: Path, keep_last: int) -> Path:
+    """Give a filled folder its name; keep only the newest checkpoints."""
+    final = partial.with_name(partial.name.replace(PARTIAL, PREFIX))
+    for path in partial.rglob("*"):
+        _sync(path)
+    if final.exists():  # the same step again: rename needs the name to be free
+        shutil.rmtree(final)
+    partial.rename(final)
+    _sync(final.parent)
+    for old in checkpoints(final.parent.parent)[:-keep_last]:
         shutil.rmtree(old)
     return final
+
+
+def abandon(partial: Path) -> None:
+    """Leave nothing of a checkpoint that could not be written."""
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def refusal(run: Path, step: int, error: Exception) -> str:
+    """What to tell the user about a checkpoint that could not be written."""
+    previous = latest(run)
+    kept = f"{previous} is intact" if previous else "there was none before it"
+    return f"{run}: could not save the checkpoint of step {step} ({error}); {kept}; make room and run again"
 
 
 def _sync(path: Path) -> None:

@@ -93,8 +93,16 @@ class TrainRecipe:
             )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay: expected a number between 0 and 1, got {self.ema_decay}")
-        if self.deepspeed is not None and self.deepspeed.zero_stage == 3 and self.ema_decay is not None:
-            raise ValueError("ema_decay: expected null under deepspeed.zero_stage 3, whose parameters are in pieces")
+        if self.deepspeed is not None and self.deepspeed.zero_stage == 3:
+            self._check_zero_3()
+
+    def _check_zero_3(self) -> None:
+        """Under stage 3 parameters are in pieces: what needs them whole between two steps is refused."""
+        wanted = {"ema_decay": self.ema_decay, "sample_every": self.sample_every, "compile": self.compile or None}
+        for name, value in wanted.items():
+            if value is not None:
+                off = "false" if name == "compile" else "null"
+                raise ValueError(f"{name}: expected {off} under deepspeed.zero_stage 3, got {value}; or use a lower stage")
 
 
 def _positive(name: str, value: float) -> None:
