@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,10 +17,15 @@ from unimm.flow.loss import velocity_loss
 from unimm.latents.decoder import RAEDecoder
 from unimm.latents.encoder import SiglipEncoder
 from unimm.latents.statistics import LatentStatistics
+from unimm.llm.decoding import llm_states
 from unimm.llm.queries import QueryTokens
 from unimm.llm.qwen import build_llm
 from unimm.llm.splice import gather, splice
 from unimm.model.config import UniMMConfig
+from unimm.model.drawing import GeneratedImages, generate_image
+from unimm.model.responding import Event, Reply, collect, respond
+from unimm.model.speaking import answer, caption
+from unimm.model.verifying import Verifier, verify
 from unimm.parts import IGNORED, Batch
 from unimm.projector import Projector
 from unimm.shapes import expect
@@ -84,15 +90,7 @@ class UniMM(PreTrainedModel):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the LLM's states [B T D] after the final norm; states on the padding mean nothing."""
-        return self.run_llm(self.embed(batch))
-
-    def run_llm(self, embeds: Tensor, **kwargs: Any) -> Tensor:
-        """Return states [B T D] for embeddings [B T D] of right-padded rows.
-
-        No mask is built: with the padding at the right, causal attention already keeps it from every real position.
-        """
-        mask = {"full_attention": None} if self.llm.config._attn_implementation != "eager" else None
-        return self.llm.model(inputs_embeds=embeds, attention_mask=mask, **kwargs).last_hidden_state
+        return llm_states(self.llm, self.embed(batch))
 
     def query_states(self, batch: Batch) -> Tensor:
         """Return what the LLM intends to draw: its states at the query runs, [J Q D]."""
@@ -163,3 +161,88 @@ class UniMM(PreTrainedModel):
     def _no_latents(self, like: Tensor) -> Tensor:
         settings = self.config.settings
         return torch.zeros(1, settings.num_queries, settings.dit.channels, device=like.device)
+
+    # The public face.
+
+    def generate_image(self, prompt: str | Sequence[str], **options: Any) -> GeneratedImages:
+        """Draw pictures of a prompt, or of each of a list.
+
+        Args:
+            prompt: what to draw.
+            num_inference_steps: steps from noise to data, 50.
+            guidance_scale: 1 is no guidance; any other number costs two evaluations per step.
+            num_images_per_prompt: k, how many are returned for each prompt.
+            best_of: n, how many are drawn for each prompt; the k that the verifier likes best are kept and decoded.
+                1 draws k and keeps them all.
+            verifier: "answer_logits" (the default when there is a choice to make), "prompt_confidence",
+                "prompt_confidence_reference", or a function `f(latents [M N C], prompts) -> scores [M]`.
+            seed: of the first candidate; the others take the numbers after it. A list gives each prompt its own first.
+            negative_prompt: what guidance leads away from, instead of the learned null condition.
+            output_type: "pil", "pt" ([M 3 Hp Wp] in [0, 1]), "np" ([M Hp Wp 3]) or "latent".
+            sampler: "clean", or "scale_rae" for the published sampler with its quirks.
+            callback: called with (step, total) after every step.
+
+        Raises:
+            ValueError: an empty prompt, one longer than the context, or an option out of its range.
+        """
+        return generate_image(self, prompt, **options)
+
+    def caption(self, image: Any, **options: Any) -> str | list[str]:
+        """Describe a picture (anything the loader opens, or latents [N C]), or each of a list.
+
+        Args:
+            image: the picture.
+            max_new_tokens: longest description, 64.
+        """
+        return caption(self, image, **options)
+
+    def answer(self, image: Any, question: str | Sequence[str], **options: Any) -> str | list[str]:
+        """Answer a question about a picture; lists of pictures, questions or both are answered pair by pair.
+
+        Args:
+            image: a picture or latents [N C], or a list.
+            question: the question, or a list.
+            choices: if given, the likeliest of these answers is returned instead of free words.
+            max_new_tokens: longest free answer, 32.
+        """
+        return answer(self, image, question, **options)
+
+    def verify(
+        self, images: Any, prompt: str | Sequence[str], verifier: Verifier = "answer_logits"
+    ) -> list[float]:
+        """Score pictures, or latents [M N C], against a prompt (one for all, or one each); larger is better.
+
+        The verifiers are those of `generate_image`. A score by "answer_logits" is positive where the model says yes.
+        """
+        return verify(self, images, prompt, verifier)
+
+    def respond(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Iterator[Event]:
+        """Yield a reply to a conversation as it is made: TokenEvent, DrawingEvent, ImageEvent, at the end DoneEvent.
+
+        The model itself decides to draw, by opening a picture in its turn; the picture it drew is in its view at once.
+
+        Args:
+            messages: the conversation in the common format (see `parts.from_messages`), the last one the user's.
+            context: a `Context` of this model to go on from; only what it does not hold is read.
+            max_new_tokens: longest reply, 256; max_images: most pictures in it, 4.
+            num_inference_steps, guidance_scale, sampler, seed: as in `generate_image`.
+        """
+        return respond(self, messages, **options)
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Reply:
+        """Return a whole reply: its text, images, latents, and the message to append. Options as in `respond`."""
+        return collect(self.respond(messages, **options))
+
+    # What transformers asks of a model.
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        return self.llm.get_input_embeddings()
+
+    def set_input_embeddings(self, value: torch.nn.Module) -> None:
+        self.llm.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> torch.nn.Module:
+        return self.llm.get_output_embeddings()
+
+    def set_output_embeddings(self, value: torch.nn.Module) -> None:
+        self.llm.set_output_embeddings(value)

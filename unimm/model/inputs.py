@@ -1,0 +1,143 @@
+"""From what a caller writes to what the rooms eat: prompts, pictures, turns and rows, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from unimm.latents.pixels import to_pixels
+from unimm.parts import Batch, Image, Text, Turn
+from unimm.shapes import expect
+from unimm.text.chat import Rendered, collate, render
+from unimm.text.tokenizer import special_ids
+
+if TYPE_CHECKING:
+    from unimm.model.unimm import UniMM
+
+
+def tokenizer_of(model: UniMM) -> PreTrainedTokenizerFast:
+    """Return the model's tokenizer, or say how to get one."""
+    if model.tokenizer is None:
+        raise ValueError(
+            "tokenizer: this model has none; load it with UniMM.from_pretrained or set model.tokenizer"
+        )
+    return model.tokenizer
+
+
+def positive(name: str, value: int) -> int:
+    """Return a count that is a whole number of at least 1, or say what was given instead."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
+    return value
+
+
+def prompt_list(prompt: str | Sequence[str], name: str = "prompt") -> list[str]:
+    """Return prompts as a list; each must say something."""
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    if not isinstance(prompts, Sequence) or not prompts:
+        raise ValueError(f"{name}: expected text or a list of texts, got {prompt!r}")
+    for index, text in enumerate(prompts):
+        if not isinstance(text, str):
+            raise ValueError(f"{name}[{index}]: expected text, got {type(text).__name__}")
+        if not text.strip():
+            raise ValueError(f"{name}: expected some words, got an empty text")
+    return list(prompts)
+
+
+def image_list(images: Any) -> list[Image]:
+    """Return pictures as parts: from one picture or a list, from latents [N C] or [M N C], or from parts."""
+    if isinstance(images, Tensor) and images.ndim == 3:
+        images = list(images)
+    if isinstance(images, (list, tuple)):
+        if not images:
+            raise ValueError("image: expected at least one picture, got none")
+        return [_image(item) for item in images]
+    return [_image(images)]
+
+
+def with_latents(model: UniMM, images: Sequence[Image]) -> list[Image]:
+    """Return the parts with their latents [N C]; pictures that lack them are encoded together."""
+    missing = [index for index, part in enumerate(images) if part.latents is None]
+    settings, parts = model.config.settings, list(images)
+    for part in parts:
+        if part.latents is not None:
+            expect("latents", part.latents, "N C", N=settings.num_queries, C=settings.dit.channels)
+    if missing:
+        pixels = to_pixels([parts[index].image for index in missing], settings.encoder.image_size)
+        for index, latents in zip(
+            missing, model.encode_image(pixels.to(model.device, model.dtype)), strict=True
+        ):
+            parts[index] = replace(parts[index], latents=latents)
+    return parts
+
+
+def turns_with_latents(model: UniMM, turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """Return the turns with the latents of every picture in them."""
+    images = [part for turn in turns for part in turn.parts if isinstance(part, Image)]
+    found = iter(with_latents(model, images))
+    return tuple(
+        Turn(turn.role, tuple(next(found) if isinstance(part, Image) else part for part in turn.parts))
+        for turn in turns
+    )
+
+
+def rows_of(model: UniMM, conversations: Sequence[Sequence[Turn]], open_turn: bool) -> list[Rendered]:
+    """Return conversations as rows, each within the model's context.
+
+    Raises:
+        ValueError: a conversation longer than the context.
+    """
+    settings, rows = model.config.settings, []
+    for turns in conversations:
+        row = render(turns, tokenizer_of(model), settings.num_queries, add_generation_prompt=open_turn)
+        check_length(model, len(row.ids))
+        rows.append(row)
+    return rows
+
+
+def check_length(model: UniMM, length: int) -> None:
+    """Refuse a row longer than the context."""
+    context = model.config.settings.llm.context
+    if length > context:
+        raise ValueError(
+            f"prompt: expected at most {context} tokens (the model's context, pictures included), "
+            f"got {length}; shorten it"
+        )
+
+
+def batch_of(model: UniMM, rows: Sequence[Rendered]) -> Batch:
+    """Return rows, whose seen pictures carry latents, as a batch on the model's device."""
+    seen = [
+        part.latents
+        for row in rows
+        for slots, part in zip(row.runs, row.images, strict=True)
+        if not slots.target
+    ]
+    pad = special_ids(tokenizer_of(model)).pad
+    latents = torch.stack([z.to(model.device, model.dtype) for z in seen]) if seen else None
+    return collate(rows, pad, latents).to(model.device)
+
+
+def user(*parts: str | Image) -> Turn:
+    """Return a user's turn of texts and pictures."""
+    return Turn("user", tuple(Text(part) if isinstance(part, str) else part for part in parts))
+
+
+def fill(template: str, prompt: str) -> str:
+    """Return a template with the prompt in its place; braces in the prompt mean nothing."""
+    return template.replace("{prompt}", prompt)
+
+
+def _image(item: Any) -> Image:
+    if isinstance(item, Image):
+        return item
+    if isinstance(item, Tensor):
+        return Image(latents=item)
+    if item is None:
+        raise ValueError("image: expected a picture, got None")
+    return Image(item)
