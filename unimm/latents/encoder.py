@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unimm.latents.attention import use_in_tower
 from unimm.shapes import expect
 
 
@@ -77,6 +78,7 @@ class SiglipEncoder(nn.Module):
                 vision_use_head=config.use_head,
             )
         )
+        use_in_tower(model.config)
         tower = getattr(model, "vision_model", model)
         self.embeddings = tower.embeddings
         self.layers = tower.encoder.layers
