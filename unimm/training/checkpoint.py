@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -43,11 +44,10 @@ def write(run: Path, step: int, fill: Callable[[Path], None], keep_last: int) ->
     try:
         fill(partial)
         return commit(partial, keep_last)
-    except Exception as error:
+    except OSError as error:
+        raise OSError(refusal(run, step, error)) from error
+    finally:
         abandon(partial)
-        if isinstance(error, OSError) or "No space left" in str(error):  # safetensors and torch wrap the OS's error
-            raise OSError(refusal(run, step, error)) from error
-        raise
 
 
 def begin(run: Path, step: int) -> Path:
@@ -114,7 +114,18 @@ def unique_state(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 
 def save_weights(state: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors by name; contiguous, on the CPU, dtype as it is."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, path)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, path)
+    except SafetensorError as error:  # its word for an OSError
+        raise OSError(f"{path.name}: {error}") from error
+
+
+def save_tensors(tensors: Any, path: Path) -> None:
+    """Write nested lists and dicts of tensors and numbers, for `torch.load(..., weights_only=True)`."""
+    try:
+        torch.save(tensors, path)
+    except RuntimeError as error:  # torch's word for a write that did not take all bytes
+        raise OSError(f"{path.name}: {' '.join(str(error).split())}") from error
 
 
 @torch.no_grad()

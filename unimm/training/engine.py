@@ -97,11 +97,16 @@ class DeepSpeedEngine:
     def step(self, factor: float) -> Tensor:
         engine = self._started()
         set_lr(self._inner_optimizer(), self.recipe.optim.lr, factor)
+        norm = self._whole_norm() if self.zero_stage == 0 else None  # stage 0 keeps none
         engine.step()
         self._micro = 0
         if self.ema is not None:
             self.ema.update()
-        return torch.as_tensor(engine.get_global_grad_norm(), dtype=torch.float32)
+        return torch.as_tensor(engine.get_global_grad_norm() if norm is None else norm, dtype=torch.float32)
+
+    def _whole_norm(self) -> Tensor:
+        gradients = [m.parameter.grad for m in self.members if m.parameter.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients)
 
     def averaged(self):
         return self.ema.swapped() if self.ema is not None else nullcontext()
@@ -113,7 +118,7 @@ class DeepSpeedEngine:
         is_first = self.rank == 0
 
         def fill() -> None:
-            torch.save(self._optimizer_state(), partial / self._optimizer_file())
+            checkpoint.save_tensors(self._optimizer_state(), partial / self._optimizer_file())
             if not is_first:
                 return
             extra = {"engine": self._signature()}
@@ -123,7 +128,7 @@ class DeepSpeedEngine:
                 extra["num_ema_updates"] = self.ema.num_updates
             checkpoint.write_state(partial, {**state, **extra})
 
-        def report(error: Exception) -> OSError:
+        def report(error: OSError) -> OSError:
             return OSError(checkpoint.refusal(run, step, error))
 
         try:
@@ -214,12 +219,12 @@ class DeepSpeedEngine:
     def _signature(self) -> dict[str, int]:
         return {"ranks": self.world, "zero_stage": self.zero_stage}
 
-    def _together(self, act: Callable[[], Any], report: Callable[[Exception], OSError]) -> None:
+    def _together(self, act: Callable[[], Any], report: Callable[[OSError], OSError]) -> None:
         """Act on every rank, and fail on every rank where one fails: nobody is left waiting."""
-        failure: Exception | None = None
+        failure: OSError | None = None
         try:
             act()
-        except Exception as error:
+        except OSError as error:
             failure = error
         if self.agree(failure is not None):
             raise report(failure or OSError("another rank failed")) from failure

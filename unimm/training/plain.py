@@ -58,7 +58,7 @@ class PlainEngine:
     def save(self, folder: Path) -> dict[str, Any]:
         """Write weights, averages and optimiser state; return what `load` needs besides."""
         checkpoint.save_weights(checkpoint.unique_state(self.stage.modules), folder / "weights.safetensors")
-        torch.save(self.optimizers.state_dict(), folder / "optimizer.pt")
+        checkpoint.save_tensors(self.optimizers.state_dict(), folder / "optimizer.pt")
         if self.ema is None:
             return {}
         checkpoint.save_weights(self.ema.state_dict(), folder / "ema.safetensors")
