@@ -9,8 +9,8 @@ import sys
 SECONDS = 2.0
 TRIES = 3  # the best of them: other work on the machine is not ours to measure
 EXTRAS = {
-    "deepspeed", "gradio", "fastapi", "datasets", "timm", "lpips", "wandb", "torchvision", "peft", "diffusers",
-    "bitsandbytes", "flash_attn", "torchmetrics", "scipy", "matplotlib",
+    "deepspeed", "gradio", "fastapi", "datasets", "timm", "lpips", "wandb", "torchvision", "peft",
+    "diffusers", "bitsandbytes", "flash_attn", "torchmetrics", "scipy", "matplotlib",
 }  # fmt: skip
 
 PROBE = """

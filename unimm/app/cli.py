@@ -1,4 +1,4 @@
-"""The command line. Commands only parse and print; heavy imports happen inside them, so that help is quick."""
+"""The command line. Commands parse and print; heavy imports happen inside them, so that help is quick."""
 
 from __future__ import annotations
 
@@ -23,10 +23,25 @@ app = typer.Typer(
 evaluation = typer.Typer(no_args_is_help=True, help="Measure a model.")
 app.add_typer(evaluation, name="eval")
 
+
+def at_least(lowest: int):
+    """Return a check that an option is no lower than this."""
+
+    def check(value: float) -> float:
+        if not value >= lowest:  # so that "not a number" is refused too
+            raise typer.BadParameter(f"expected {lowest} or more, got {value}")
+        return value
+
+    return check
+
+
 Model = Annotated[str, typer.Option("--model", "-m", help="tiny (built in), a folder, or a hub id.")]
-Steps = Annotated[int, typer.Option(min=1, help="Steps of the sampler.")]
-Guidance = Annotated[float, typer.Option(min=0.0, help="Classifier-free guidance; 1 is none.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed draws the same picture.")]
+Steps = Annotated[int, typer.Option(callback=at_least(1), help="Steps of the sampler.")]
+BestOf = Annotated[
+    int, typer.Option(callback=at_least(1), help="Candidates per picture; the best is decoded.")
+]
+Guidance = Annotated[float, typer.Option(callback=at_least(0), help="Classifier-free guidance; 1 is none.")]
+Seed = Annotated[int, typer.Option(callback=at_least(0), help="The same seed draws the same picture.")]
 # Whatever stands behind such a command goes on to the function behind it, its --help too.
 FORWARD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -42,10 +57,10 @@ def common(
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="The picture to write; -1, -2, ... are added to several.")
-    ],
-    num: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 1,
-    best_of: Annotated[int, typer.Option(min=1, help="Candidates per picture; the best is decoded.")] = 1,
+        Path | None, typer.Option("--out", "-o", help="The picture to write; without it the prompt names it.")
+    ] = None,
+    num: Annotated[int, typer.Option(callback=at_least(1), help="How many pictures; numbers are added.")] = 1,
+    best_of: BestOf = 1,
     verifier: Annotated[
         str, typer.Option(help="Who scores candidates: answer_logits or prompt_confidence.")
     ] = "answer_logits",
@@ -55,24 +70,28 @@ def generate(
     model: Model = "tiny",
 ) -> None:
     """Draw a prompt."""
-    from unimm.app.files import check_out, encode, numbered, write
+    from unimm.app.files import check_out, encode, name_for, numbered, write
 
-    check_out(out)
+    out = check_out(out or name_for(prompt))
     loaded = _load(model)
     start = time.perf_counter()
-    with _status(f"drawing {prompt!r}"):
+    with _progress("drawing") as callback:
         drawn = loaded.generate_image(
             prompt,
             num_inference_steps=steps,
             guidance_scale=guidance,
             num_images_per_prompt=num,
             best_of=best_of,
-            verifier=verifier,
+            verifier=verifier if best_of > 1 else None,
             seed=seed,
+            callback=callback,
         )
-    for index, (path, image) in enumerate(zip(numbered(out, num), drawn.images, strict=True)):
+    scores = drawn.scores or [None] * num
+    for path, image, score, own in zip(numbered(out, num), drawn.images, scores, drawn.seeds, strict=True):
         write(path, encode(image, path.suffix))
-        print(path, _score(drawn.scores, index, best_of))
+        print(
+            f"{path}  seed {own}" + (f"  score {score:.3f}, of {best_of} drawn" if score is not None else "")
+        )
     print(f"{time.perf_counter() - start:.1f} s", file=sys.stderr)
 
 
@@ -115,7 +134,7 @@ def chat(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write.")] = Path("demo"),
-    best_of: Annotated[int, typer.Option(min=1, help="Candidates per picture.")] = 8,
+    best_of: BestOf = 8,
     steps: Steps = 50,
     seed: Seed = 0,
     model: Model = "tiny",
@@ -126,13 +145,12 @@ def demo(
 
     start = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    report = demonstration.run(_load(model), model, steps, best_of, seed, print)
+    report = demonstration.run(_load(model), model, demonstration.Plan(steps, best_of, seed), print)
     page, sheet = demonstration.save(report, out)
     for name, value in report.facts:
         print(f"{name}: {value}")
-    print(
-        f"{CHOOSE_TORCH}\nDone in {time.perf_counter() - start:.0f} s: {page} shows it all, {sheet} is its picture."
-    )
+    print(CHOOSE_TORCH)
+    print(f"Done in {time.perf_counter() - start:.0f} s: {page} shows it all, {sheet} is its picture.")
 
 
 @app.command(context_settings=FORWARD)
@@ -172,12 +190,6 @@ def _picture(path: Path):
     return load_image(path)
 
 
-def _score(scores, index: int, best_of: int) -> str:
-    if best_of == 1:
-        return ""
-    return f"score {max(float(score) for score in scores[index]):.3f}, the best of {best_of}"
-
-
 @contextmanager
 def _status(text: str):
     """Show on stderr what is going on, where a person watches."""
@@ -185,3 +197,14 @@ def _status(text: str):
 
     with Console(stderr=True).status(text):
         yield
+
+
+@contextmanager
+def _progress(text: str):
+    """Yield a `callback(step, total)` that moves a bar on stderr, where a person watches."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda step, total: bar.update(task, completed=step, total=total)

@@ -1,9 +1,10 @@
-"""The demonstration: a model draws, checks, describes and questions its own pictures, and holds a short conversation."""
+"""The demonstration: a model draws, checks, describes and questions its own pictures, and converses."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,45 +15,57 @@ from unimm.app.report import Drawing, Exchange, Report
 from unimm.app.sheet import contact_sheet
 
 if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
     from unimm import UniMM
 
 VERIFIER = "answer_logits"
+SEEDS_APART = 1000  # between prompts; the candidates of one prompt take consecutive seeds
 
-# One prompt of each of the world's families, with questions that its picture should answer.
+# A prompt of each of the world's six families, with questions that its picture should answer.
 PROMPTS = (
-    ("a red heart", ("What shape is it?", "What colour is the heart?")),
-    ("a yellow star and a blue circle", ("How many shapes are there?", "What colour is the star?")),
-    ("three green triangles", ("How many triangles are there?", "Is there a heart?")),
-    ("a purple moon", ("What colour is the moon?", "Is there a star?")),
+    ("a star on a lilac background", ("What is the background?", "How many stars are there?")),
+    ("a heart and a circle", ("Is there a heart?", "Where is the heart relative to the circle?")),
+    ("three squares", ("How many squares are there?", "Is there a moon?")),
+    ("a red heart", ("What color is the heart?", "What shape is the red object?")),
     (
-        "a white cross left of a brown square",
-        ("What is right of the cross?", "Is the cross left of the square?"),
+        "a moon left of a circle",
+        ("Is the moon left of the circle?", "Where is the circle relative to the moon?"),
     ),
-    ("a pink diamond and a black circle", ("What colour is the diamond?", "What shape is black?")),
+    ("a yellow star and a blue square", ("What color is the star?", "What shape is the blue object?")),
 )
 
 TALK = (
-    "Generate an image of two blue stars",
-    "How many stars are there?",
-    "Generate an image of an orange heart above a green square",
+    "Generate an image of two yellow hearts",
+    "How many hearts are there?",
+    "Generate an image of a pink moon above a white square",
     "Describe this image.",
 )
 
 
-def run(model: UniMM, name: str, steps: int, best_of: int, seed: int, say: Callable[[str], None]) -> Report:
+@dataclass(frozen=True)
+class Plan:
+    """How the demonstration draws."""
+
+    steps: int = 50
+    best_of: int = 8
+    seed: int = 0
+
+
+def run(model: UniMM, name: str, plan: Plan, say: Callable[[str], None]) -> Report:
     """Let a model show what it can do and return the record of it; `say` gets a line for each thing done."""
     start = time.perf_counter()
-    say(
-        f"Drawing {len(PROMPTS)} prompts, best of {best_of} each, checked in latent space before any pixel is made"
-    )
+    say(f"Drawing {len(PROMPTS)} prompts, best of {plan.best_of} each, checked before any pixel is made")
     drawings = tuple(
-        _draw(model, prompt, questions, steps, best_of, seed + index, say)
+        _draw(model, prompt, questions, plan, plan.seed + SEEDS_APART * index, say)
         for index, (prompt, questions) in enumerate(PROMPTS)
     )
     say("Talking")
-    exchanges = _talk(model, seed, steps, say)
+    exchanges = _talk(model, plan, say)
     seconds = time.perf_counter() - start
-    return Report(name, drawings, exchanges, best_of, VERIFIER, steps, seed, seconds, _facts(model))
+    facts = _facts(model)
+    return Report(name, drawings, exchanges, plan.best_of, VERIFIER, plan.steps, plan.seed, seconds, facts)
 
 
 def save(report: Report, folder: Path) -> tuple[Path, Path]:
@@ -71,37 +84,55 @@ def save(report: Report, folder: Path) -> tuple[Path, Path]:
     return write(folder / "index.html", render(report)), sheet
 
 
-def _draw(model, prompt, questions, steps, best_of, seed, say) -> Drawing:
+def _draw(
+    model: UniMM, prompt: str, questions: tuple[str, ...], plan: Plan, seed: int, say: Callable[[str], None]
+) -> Drawing:
     start = time.perf_counter()
+    # All candidates are kept as latents, so that their scores can be shown; only the winner becomes pixels.
     out = model.generate_image(
-        prompt, num_inference_steps=steps, best_of=best_of, verifier=VERIFIER, seed=seed
+        prompt,
+        num_inference_steps=plan.steps,
+        num_images_per_prompt=plan.best_of,
+        best_of=plan.best_of,
+        verifier=VERIFIER,
+        seed=seed,
+        output_type="latent",
     )
+    image = _show(model, out.latents[:1])
     seconds = time.perf_counter() - start
-    image, scores = out.images[0], tuple(float(score) for score in out.scores[0])
+    scores = tuple(score for _, score in sorted(zip(out.seeds, out.scores, strict=True)))
     say(f"  {prompt}: {seconds:.1f} s, scores {min(scores):.2f} to {max(scores):.2f}")
     caption = model.caption(image)
-    say(f"    sees: {caption}")
+    say(f"    seen: {caption}")
     answers = tuple((question, model.answer(image, question)) for question in questions)
     for question, answer in answers:
         say(f"    {question} {answer}")
     return Drawing(prompt, image, scores, caption, answers, seconds)
 
 
-def _talk(model, seed, steps, say) -> tuple[Exchange, ...]:
+def _show(model: UniMM, latents: Tensor) -> Image.Image:
+    """Return latents [1 N C] as a picture."""
+    import torch
+
+    from unimm.latents.pixels import to_images
+
+    with torch.inference_mode():
+        return to_images(model.decode_latents(latents.to(model.dtype)).float())[0]
+
+
+def _talk(model: UniMM, plan: Plan, say: Callable[[str], None]) -> tuple[Exchange, ...]:
     from unimm.app.talk import Talk
 
-    talk = Talk(model, seed=seed, steps=steps)
-    exchanges = []
+    talk, exchanges = Talk(model, steps=plan.steps, seed=plan.seed), []
     for said in TALK:
         start = time.perf_counter()
         text, images = talk.say(said)
-        drawn = f"[{len(images)} picture] " if images else ""
-        say(f"  you: {said}\n  model: {drawn}{text}")
+        say(f"  you:   {said}\n  model: {'[a picture] ' * len(images)}{text}")
         exchanges.append(Exchange(said, text, tuple(images), time.perf_counter() - start))
     return tuple(exchanges)
 
 
-def _facts(model) -> tuple[tuple[str, str], ...]:
+def _facts(model: UniMM) -> tuple[tuple[str, str], ...]:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return (
         ("Parameters", f"{parameters / 1e6:.1f} million, encoder and decoder among them"),

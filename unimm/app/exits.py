@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-# Mistakes a user can cause: bad values, missing or unreadable files, a full disk, an extra that is not installed.
+# What a user can cause: bad values, missing or unreadable files, a full disk, an extra not installed.
 USER_ERRORS = (ValueError, OSError, ImportError)
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
 UsageError = typer.BadParameter.__base__  # typer keeps the class under a private name

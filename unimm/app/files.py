@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 
 from PIL import Image
@@ -51,7 +52,7 @@ def check_out(out: Path) -> Path:
 
 
 def numbered(out: Path, count: int) -> list[Path]:
-    """Return the names of `count` pictures: star.png, or star-1.png, star-2.png, ... where there are several."""
+    """Return the names of `count` pictures: star.png, or star-1.png, star-2.png, ... for several."""
     if count == 1:
         return [out]
     return [out.with_name(f"{out.stem}-{index}{out.suffix}") for index in range(1, count + 1)]
@@ -63,3 +64,9 @@ def unused(folder: Path, stem: str) -> Path:
     while (path := folder / f"{stem}-{index}.png").exists():
         index += 1
     return path
+
+
+def name_for(prompt: str) -> Path:
+    """Return the name of a picture whose prompt is all that is known of it: a-red-star.png."""
+    words = re.findall(r"[a-z0-9]+", prompt.lower())
+    return Path(("-".join(words)[:60] or "picture") + ".png")

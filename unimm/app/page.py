@@ -1,10 +1,11 @@
-"""The demonstration as one HTML page that stands alone: its pictures are inside it and it asks nothing of the network."""
+"""The demonstration as one HTML page that stands alone: its pictures are inside it."""
 
 from __future__ import annotations
 
 import base64
 from html import escape
 from importlib.resources import files
+from string import Template
 
 from PIL import Image
 
@@ -16,62 +17,36 @@ SHOWN_SIDE = 480  # pixels; small pictures are enlarged smoothly here, so that e
 
 
 def render(report: Report) -> str:
-    """Return the page as HTML text."""
-    cards = "\n".join(_card(drawing) for drawing in report.drawings)
-    talk = "\n".join(_turn(exchange) for exchange in report.exchanges)
-    facts = "\n".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in report.facts
+    """Return the page as HTML text; it asks nothing of the network."""
+    return Template(_asset("page.html")).substitute(
+        style=_asset("page.css"),
+        model=escape(report.model),
+        seconds=f"{report.seconds:.0f}",
+        best_of=report.best_of,
+        cards="\n".join(_card(drawing) for drawing in report.drawings),
+        talk="\n".join(_turn(exchange) for exchange in report.exchanges),
+        facts="\n".join(_pair(name, value) for name, value in (_sampling(report), *report.facts)),
+        note=escape(CHOOSE_TORCH),
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>unimm: what {escape(report.model)} drew</title>
-<link rel="icon" href="data:,">
-<style>
-{files("unimm.app").joinpath("page.css").read_text(encoding="utf-8")}</style>
-</head>
-<body>
-<main>
-<header>
-<h1>One model that draws, looks and talks</h1>
-<p class="quiet">Everything below was made by <code>{escape(report.model)}</code> on this machine in {report.seconds:.0f} seconds.</p>
-</header>
-<section>
-<h2>Drawn, then checked</h2>
-<p>For each prompt the model made {report.best_of} candidates, asked itself of each, before any was turned into pixels, whether
-it shows the prompt, and decoded only the winner. The bars are the {report.best_of} scores. Below them the model describes its picture
-and answers questions about it.</p>
-<div class="gallery">
-{cards}
-</div>
-</section>
-<section>
-<h2>A conversation</h2>
-<div class="talk">
-{talk}
-</div>
-</section>
-<section>
-<h2>How it was made</h2>
-<dl class="facts">
-<div><dt>Sampling</dt><dd>{report.steps} steps, best of {report.best_of} by <code>{escape(report.verifier)}</code>, seed {report.seed}</dd></div>
-{facts}
-</dl>
-<p class="quiet" style="margin-top:1rem">{escape(CHOOSE_TORCH)}</p>
-</section>
-</main>
-</body>
-</html>
-"""
+
+
+def _asset(name: str) -> str:
+    return files("unimm.app").joinpath(name).read_text(encoding="utf-8")
+
+
+def _sampling(report: Report) -> tuple[str, str]:
+    return (
+        "Sampling",
+        f"{report.steps} steps, best of {report.best_of} by {report.verifier}, seed {report.seed}",
+    )
+
+
+def _pair(name: str, value: str) -> str:
+    return f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
 
 
 def _card(drawing: Drawing) -> str:
-    answers = "\n".join(
-        f"<div><dt>{escape(question)}</dt><dd>{escape(answer)}</dd></div>"
-        for question, answer in drawing.answers
-    )
+    answers = "\n".join(_pair(question, answer) for question, answer in drawing.answers)
     return f"""<article class="card">
 {_picture(drawing.image, drawing.prompt)}
 <h3>{escape(drawing.prompt)}</h3>
@@ -84,32 +59,30 @@ def _card(drawing: Drawing) -> str:
 def _bars(drawing: Drawing) -> str:
     """Return one bar per candidate, from the lowest score to the highest, the winner in colour."""
     low, high = min(drawing.scores), max(drawing.scores)
-    span = (high - low) or 1.0
-    bars = "".join(
-        f'<i{" class=won" if index == drawing.winner else ""} style="height:{12 + 88 * (score - low) / span:.0f}%" '
-        f'title="candidate {index + 1}: {score:.3f}"></i>'
-        for index, score in enumerate(drawing.scores)
-    )
-    count = len(drawing.scores)
-    said = f"scores of {count} candidates; number {drawing.winner + 1} won with {high:.3f}"
-    return (
-        f'<div><div class="bars" role="img" aria-label="{said}">{bars}</div>'
-        f'<div class="legend"><span>won: <b>{high:.2f}</b></span><span>lowest: {low:.2f}</span>'
-        f"<span>{drawing.seconds:.1f} s</span></div></div>"
-    )
+    bars = "".join(_bar(drawing, index, low, high) for index in range(len(drawing.scores)))
+    said = f"scores of {len(drawing.scores)} candidates; number {drawing.winner + 1} won with {high:.3f}"
+    return f"""<div><div class="bars" role="img" aria-label="{said}">{bars}</div>
+<div class="legend"><span>won: <b>{high:.2f}</b></span><span>lowest: {low:.2f}</span>
+<span>{drawing.seconds:.1f} s</span></div></div>"""
+
+
+def _bar(drawing: Drawing, index: int, low: float, high: float) -> str:
+    score, won = drawing.scores[index], " class=won" if index == drawing.winner else ""
+    height = 12 + 88 * (score - low) / ((high - low) or 1.0)  # percent; the lowest stays visible
+    return f'<i{won} style="height:{height:.0f}%" title="candidate {index + 1}: {score:.3f}"></i>'
 
 
 def _turn(exchange: Exchange) -> str:
     pictures = "".join(_picture(image, "a picture drawn in the conversation") for image in exchange.images)
-    text = escape(exchange.text)
-    return f'<div class="bubble user">{escape(exchange.said)}</div>\n<div class="bubble model">{pictures}{text}</div>'
+    said, text = escape(exchange.said), escape(exchange.text)
+    return f'<div class="bubble user">{said}</div>\n<div class="bubble model">{pictures}{text}</div>'
 
 
 def _picture(image: Image.Image, alt: str) -> str:
     scale = SHOWN_SIDE / max(image.size)
     if scale > 1:
-        image = image.resize(
-            (round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC
-        )
+        size = (round(image.width * scale), round(image.height * scale))
+        image = image.resize(size, Image.Resampling.BICUBIC)
     data = base64.b64encode(encode(image)).decode()
-    return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}" width="{image.width}" height="{image.height}">'
+    size = f'width="{image.width}" height="{image.height}"'
+    return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}" {size}>'
