@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -23,12 +25,16 @@ from unimm.llm.qwen import build_llm
 from unimm.llm.splice import gather, splice
 from unimm.model.config import UniMMConfig
 from unimm.model.drawing import GeneratedImages, generate_image
+from unimm.model.loading import check_weights, find_folder, read_config, save_whole
 from unimm.model.responding import Event, Reply, collect, respond
 from unimm.model.speaking import answer, caption
 from unimm.model.verifying import Verifier, verify
 from unimm.parts import IGNORED, Batch
 from unimm.projector import Projector
 from unimm.shapes import expect
+from unimm.text.tokenizer import load_tokenizer
+
+HUB_OPTIONS = ("revision", "token", "cache_dir", "force_download", "local_files_only")
 
 
 class Losses(NamedTuple):
@@ -71,9 +77,7 @@ class UniMM(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
-        """Nothing but constant tables: each room has initialised itself, and loading is strict."""
-        if hasattr(module, "reset_tables"):
-            module.reset_tables()
+        """Do nothing: each room has initialised itself, and loading leaves nothing to initialise."""
 
     # States.
 
@@ -232,6 +236,77 @@ class UniMM(PreTrainedModel):
     def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Reply:
         """Return a whole reply: its text, images, latents, and the message to append. Options as in `respond`."""
         return collect(self.respond(messages, **options))
+
+    # Loading and saving.
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *args: Any,
+        dtype: torch.dtype | str = torch.float32,
+        **options: Any,
+    ) -> UniMM:
+        """Load a model: "tiny" (built in), a folder, or a hub id. All of its weights must be there, and no others.
+
+        Args:
+            name: which model.
+            dtype: compute dtype; float32 whatever the weights are stored in. "auto" keeps that of the configuration.
+            options: transformers' own: device_map, attn_implementation, quantization_config, revision, token,
+                cache_dir, local_files_only, ...
+
+        Raises:
+            FileNotFoundError: no such folder or hub model, or a file of it is missing.
+            ValueError: an unknown name (with a suggestion), or weights that are missing, unexpected or misshapen.
+        """
+        hub = {key: options.pop(key) for key in HUB_OPTIONS if key in options}
+        folder = find_folder(name, **hub)
+        config = options.pop("config", None) or read_config(folder)
+        with torch.device("meta"):
+            plan = cls(config)
+        check_weights(
+            folder, {k: v.shape for k, v in plan.state_dict().items()}, set(plan.all_tied_weights_keys)
+        )
+        model = super().from_pretrained(folder, *args, config=config, dtype=dtype, **options)
+        for module in model.modules():  # constant tables are in no file, and loading left them empty
+            if hasattr(module, "reset_tables"):
+                module.reset_tables()
+        if (folder / "tokenizer.json").is_file():
+            model.tokenizer = load_tokenizer(folder)
+        return model
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        *,
+        dtype: torch.dtype | None = None,
+        state_dict: dict[str, Tensor] | None = None,
+        **options: Any,
+    ) -> None:
+        """Save configuration, weights and tokenizer to a folder, which appears when it is complete and not before.
+
+        Args:
+            save_directory: the folder; other files in it are kept.
+            dtype: what parameters are stored in (buffers stay as they are); None stores them as they are.
+            state_dict: other weights to store than the model's own.
+            options: transformers' own: max_shard_size ("15MB"), variant, ...
+
+        Raises:
+            OSError: the disk is full or the folder cannot be written; nothing has changed then.
+        """
+        state = dict(self.state_dict() if state_dict is None else state_dict)
+        for tied in self.all_tied_weights_keys:
+            state.pop(tied, None)
+        if dtype is not None:
+            parameters = {key for key, _ in self.named_parameters(remove_duplicate=False)}
+            state = {key: value.to(dtype) if key in parameters else value for key, value in state.items()}
+
+        def write(folder: Path) -> None:
+            super(UniMM, self).save_pretrained(folder, state_dict=state, **options)
+            if self.tokenizer is not None:
+                self.tokenizer.save_pretrained(folder)
+
+        save_whole(write, save_directory)
 
     # What transformers asks of a model.
 
