@@ -54,8 +54,8 @@ def test_every_candidate_has_a_bar_and_the_winner_is_marked(report):
     page = render(report)
     assert page.count('title="candidate') == 2 * 3
     assert page.count("class=won") == 2
-    assert '<i class=won title="candidate 2: 2.250" style="height:100%">' in page
-    assert 'title="candidate 3: -1.000" style="height:12%">' in page
+    assert '<i class=won style="height:100%" title="candidate 2: 2.250">' in page
+    assert '<i style="height:12%" title="candidate 3: -1.000">' in page
 
 
 def test_equal_scores_do_not_divide_by_zero():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +18,7 @@ app = typer.Typer(
     help="One model that sees, talks and draws, and checks what it drew.",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 evaluation = typer.Typer(no_args_is_help=True, help="Measure a model.")
@@ -178,8 +179,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _load(name: str):
     """Return a model by name, ready to draw."""
     with _status(f"loading {name}"):
+        from transformers.utils import logging
+
         from unimm import UniMM
 
+        logging.disable_progress_bar()  # of transformers, which writes it to files too
         return UniMM.from_pretrained(name).eval()
 
 
@@ -192,19 +196,24 @@ def _picture(path: Path):
 
 @contextmanager
 def _status(text: str):
-    """Show on stderr what is going on, where a person watches."""
+    """Show what is going on, where a person watches."""
     from rich.console import Console
 
-    with Console(stderr=True).status(text):
+    console = Console(stderr=True)
+    with console.status(text) if console.is_terminal else nullcontext():
         yield
 
 
 @contextmanager
 def _progress(text: str):
-    """Yield a `callback(step, total)` that moves a bar on stderr, where a person watches."""
+    """Yield a `callback(step, total)` that moves a bar on stderr, or None where nobody watches."""
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with Progress(console=console, transient=True) as bar:
         task = bar.add_task(text, total=None)
         yield lambda step, total: bar.update(task, completed=step, total=total)

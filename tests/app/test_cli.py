@@ -1,0 +1,174 @@
+"""The commands do what they say, and tell a user's mistake in one line with exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from unimm.app import cli, exits, files
+
+
+@pytest.fixture
+def unimm(capsys, tmp_path, monkeypatch):
+    """Run a command line in an empty folder; return exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = exits.run(cli.app, [str(argument) for argument in arguments])
+        streams = capsys.readouterr()
+        return code, streams.out, streams.err
+
+    return run
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (20, 20), "red").save(path)
+    return path
+
+
+def test_generate_draws_a_picture_and_names_it_after_the_prompt(unimm, model_folder, tmp_path):
+    code, out, _ = unimm("generate", "a red star", "--steps", 2, "--model", model_folder)
+    assert code == 0
+    with Image.open(tmp_path / "a-red-star.png") as drawn:
+        assert drawn.size == (32, 32)
+    assert out.startswith("a-red-star.png  seed 0")
+    assert "score" not in out
+
+
+def test_generate_keeps_the_best_and_tells_their_scores(unimm, model_folder, tmp_path):
+    arguments = ("--best-of", 3, "--num", 2, "--steps", 2, "--out", "star.jpg", "--model", model_folder)
+    code, out, _ = unimm("generate", "a star", *arguments)
+    assert code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["star-1.jpg", "star-2.jpg"]
+    scores = [float(line.split("score ")[1].split(",")[0]) for line in out.splitlines()]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_seed_draws_its_picture_again(unimm, model_folder, tmp_path):
+    for name, seed in (("a.png", 5), ("b.png", 5), ("c.png", 6)):
+        unimm("generate", "a star", "--steps", 2, "--seed", seed, "--out", name, "--model", model_folder)
+    first, again, other = ((tmp_path / name).read_bytes() for name in ("a.png", "b.png", "c.png"))
+    assert first == again
+    assert first != other
+
+
+def test_caption_and_answer_print_words_alone(unimm, model_folder, random_model, picture):
+    code, out, err = unimm("caption", picture, "--model", model_folder)
+    assert (code, err) == (0, "")
+    assert out.rstrip("\n") == random_model.caption(picture)
+    code, out, _ = unimm("answer", picture, "What color is it?", "--model", model_folder)
+    assert code == 0
+    assert out.rstrip("\n") == random_model.answer(picture, "What color is it?")
+
+
+def refused(result, *words: str) -> None:
+    """Assert that a run failed as a user's mistake does."""
+    code, out, err = result
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    for word in words:
+        assert word in err
+
+
+def test_an_empty_prompt_is_refused(unimm, model_folder, tmp_path):
+    refused(unimm("generate", "  ", "--model", model_folder, "--out", "x.png"), "prompt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_prompt_longer_than_the_context_is_refused(unimm, model_folder, tmp_path):
+    result = unimm("generate", "star " * 500, "--model", model_folder, "--out", "x.png")
+    refused(result, "expected at most 128", "got")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--best-of", "--num", "--steps"])
+def test_a_count_below_one_is_refused(unimm, option):
+    refused(unimm("generate", "a star", option, 0), option, "expected 1 or more", "got 0")
+
+
+def test_more_pictures_than_candidates_are_refused(unimm, model_folder):
+    refused(
+        unimm("generate", "a star", "--num", 3, "--best-of", 2, "--model", model_folder), "best_of", "got 2"
+    )
+
+
+def test_an_unknown_model_gets_a_suggestion(unimm):
+    refused(unimm("generate", "a star", "--model", "tinny"), "tinny", "did you mean 'tiny'")
+
+
+def test_an_unknown_verifier_gets_a_suggestion(unimm, model_folder):
+    result = unimm("generate", "a star", "--best-of", 2, "--verifier", "answer", "--model", model_folder)
+    refused(result, "answer_logits")
+
+
+def test_an_unknown_command_gets_a_suggestion(unimm):
+    refused(unimm("genrate", "a star"), "Did you mean 'generate'")
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_drawing(unimm):
+    refused(
+        unimm("generate", "a star", "--out", "nowhere/star.png", "--model", "never loaded"),
+        "no folder 'nowhere'",
+    )
+    refused(unimm("generate", "a star", "--out", "star.doc", "--model", "never loaded"), "star.doc")
+
+
+def test_a_full_disk_leaves_nothing_half_written(unimm, model_folder, tmp_path, monkeypatch):
+    def full(self, data):
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setattr(files.Path, "write_bytes", full)
+    result = unimm("generate", "a star", "--steps", 1, "--out", "star.png", "--model", model_folder)
+    assert result[0] == 2
+    assert "No space left on device" in result[2]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [("caption",), ("answer",)])
+def test_what_is_no_picture_is_refused_before_any_model_is_loaded(unimm, tmp_path, picture, command):
+    question = ("What is it?",) if command == ("answer",) else ()
+    text = tmp_path / "text.png"
+    text.write_text("not a picture")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(picture.read_bytes()[:50])
+    for path in (text, cut, tmp_path / "missing.png", tmp_path):
+        refused(unimm(*command, path, *question, "--model", "never loaded"), path.name)
+
+
+def test_an_enormous_picture_is_refused(unimm, tmp_path):
+    path = tmp_path / "huge.png"
+    Image.new("1", (10_000, 10_000)).save(path)
+    refused(unimm("caption", path, "--model", "never loaded"), "huge.png", "64")
+
+
+@pytest.mark.parametrize("fault", ["missing", "cut"])
+def test_a_damaged_folder_is_refused(unimm, model_folder, picture, tmp_path, fault):
+    folder = tmp_path / "damaged"
+    shutil.copytree(model_folder, folder)
+    weights = next(folder.glob("*.safetensors"))
+    if fault == "missing":
+        weights.unlink()
+    else:
+        weights.write_bytes(weights.read_bytes()[:-100])
+    refused(unimm("caption", picture, "--model", folder), "damaged")
+
+
+def test_help_lists_every_command(unimm):
+    code, out, _ = unimm("--help")
+    assert code == 0
+    for command in ("generate", "caption", "answer", "chat", "demo", "train", "eval"):
+        assert f" {command} " in out
+
+
+def test_main_reads_debug_wherever_it_stands(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        cli.main(["caption", str(tmp_path / "missing.png"), "--debug"])
