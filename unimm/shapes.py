@@ -1,8 +1,8 @@
 """The legend of dimension letters, the check that speaks them, and the geometry of a square grid.
 
-    B batch            T text positions     N latent tokens       Q queries
-    D LLM width        C latent channels    W DiT width           Z condition width
-    Hp Wp pixels       V vocabulary         I context images      J target images
+B batch            T text positions     N latent tokens       Q queries
+D LLM width        C latent channels    W DiT width           Z condition width
+Hp Wp pixels       V vocabulary         I context images      J target images
 """
 
 from __future__ import annotations

@@ -40,7 +40,9 @@ class DiTConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"dit.{name}: expected a positive number, got {getattr(self, name)}")
         if self.width % (4 * self.heads):
-            raise ValueError(f"dit.width: expected a multiple of 4 * heads = {4 * self.heads}, got {self.width}")
+            raise ValueError(
+                f"dit.width: expected a multiple of 4 * heads = {4 * self.heads}, got {self.width}"
+            )
 
 
 class LightningDiT(nn.Module):

@@ -1,4 +1,4 @@
-"""Which times are trained: the logit-normal density and the dimension-dependent shift (Esser et al. 2024, section 3.1)."""
+"""Which times are trained: logit-normal density, dimension-dependent shift (Esser et al. 2024)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Classifier-free guidance as a wrapper of velocities (Ho & Salimans 2022; interval: Kynkaanniemi et al. 2024)."""
+"""Classifier-free guidance as a wrapper of velocities.
+
+Ho & Salimans 2022; the interval is that of Kynkaanniemi et al. 2024.
+"""
 
 from __future__ import annotations
 

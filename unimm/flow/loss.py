@@ -9,7 +9,9 @@ from torch import Tensor
 from unimm.flow.path import interpolate, velocity_target
 
 
-def velocity_loss(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+def velocity_loss(
+    velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, noise: Tensor, t: Tensor
+) -> Tensor:
     """Return the mean squared error of each sample's velocity, float32 [B].
 
     Args:

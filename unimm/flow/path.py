@@ -1,4 +1,7 @@
-"""The straight path: x_t = (1 - t) x + t e, with t = 0 data and t = 1 noise (Lipman et al. 2023; Liu et al. 2023)."""
+"""The straight path: x_t = (1 - t) x + t e, with t = 0 data and t = 1 noise.
+
+Lipman et al. 2023 and Liu et al. 2023, with time turned round.
+"""
 
 from __future__ import annotations
 

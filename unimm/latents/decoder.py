@@ -14,7 +14,7 @@ from unimm.shapes import expect, side_of, sincos_table
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes of a decoder. Published: 1152 channels, width 1152, depth 28, heads 16, mlp 4096, patch 14, grid 16."""
+    """Sizes of a decoder. Published: 1152 wide, 28 deep, 16 heads, MLP 4096, patch 14, grid 16."""
 
     channels: int
     """C, latent channels."""
@@ -101,7 +101,7 @@ class RAEDecoder(nn.Module):
         self.positions = sincos_table(self.config.grid, self.config.width).to(self.positions.device)
 
     def reset_parameters(self) -> None:
-        """Set every parameter: linear weights Xavier uniform, biases 0, class token N(0, 0.02), norms 1 and 0."""
+        """Set every parameter: linear weights Xavier uniform, biases 0, class token N(0, 0.02)."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)

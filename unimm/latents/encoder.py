@@ -43,7 +43,9 @@ class EncoderConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"encoder.{name}: expected a positive number, got {getattr(self, name)}")
         if self.patch_size > self.image_size:
-            raise ValueError(f"encoder.patch_size: expected at most image_size {self.image_size}, got {self.patch_size}")
+            raise ValueError(
+                f"encoder.patch_size: expected at most image_size {self.image_size}, got {self.patch_size}"
+            )
         if self.width % self.heads:
             raise ValueError(f"encoder.width: expected a multiple of heads = {self.heads}, got {self.width}")
 
@@ -127,5 +129,7 @@ def build_encoder(config: EncoderConfig) -> nn.Module:
     if config.kind not in ENCODERS:
         near = difflib.get_close_matches(config.kind, ENCODERS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"encoder.kind: unknown {config.kind!r}; {hint}(known: {', '.join(sorted(ENCODERS))})")
+        raise ValueError(
+            f"encoder.kind: unknown {config.kind!r}; {hint}(known: {', '.join(sorted(ENCODERS))})"
+        )
     return ENCODERS[config.kind](config)

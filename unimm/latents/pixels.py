@@ -39,7 +39,9 @@ def load_image(source: Source) -> Image.Image:
     if isinstance(source, bytes):
         return _decode(io.BytesIO(source), f"image ({len(source)} bytes)")
     if not isinstance(source, (str, Path)):
-        raise ValueError(f"image: expected a path, bytes, a PIL picture or an array, got {type(source).__name__}")
+        raise ValueError(
+            f"image: expected a path, bytes, a PIL picture or an array, got {type(source).__name__}"
+        )
     path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(f"image: no file at {path}")
@@ -65,7 +67,7 @@ def resize_pixels(pixels: Tensor, size: int) -> Tensor:
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:
-    """Return RGB pictures of pixels [B 3 Hp Wp]; values are clamped to [0, 1] and rounded to the nearest of 256.
+    """Return RGB pictures of pixels [B 3 Hp Wp]; clamped to [0, 1], rounded to 256 levels.
 
     Raises:
         ValueError: another shape, or a value that is not finite.

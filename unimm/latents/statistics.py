@@ -36,11 +36,15 @@ class LatentStatistics(nn.Module):
         num_tokens, channels = self.mean.shape
         for name, value in (("mean", mean), ("std", std)):
             if value.shape not in ((num_tokens, channels), (channels,)):
-                raise ValueError(f"{name}: expected [{num_tokens} {channels}] or [{channels}], got {tuple(value.shape)}")
+                raise ValueError(
+                    f"{name}: expected [{num_tokens} {channels}] or [{channels}], got {tuple(value.shape)}"
+                )
             if not torch.isfinite(value).all():
                 raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
         if not (std > 0).all():
-            raise ValueError(f"std: expected positive numbers, got a minimum of {std.min().item()}; a dead channel?")
+            raise ValueError(
+                f"std: expected positive numbers, got a minimum of {std.min().item()}; a dead channel?"
+            )
         self.mean.copy_(mean.expand_as(self.mean))
         self.std.copy_(std.expand_as(self.std))
 

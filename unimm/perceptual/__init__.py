@@ -1,0 +1,6 @@
+"""Distances between pictures that feel differences as a network does, named by their weights."""
+
+from unimm.perceptual.features import FeatureDistance
+from unimm.perceptual.lpips import load_lpips
+
+__all__ = ["FeatureDistance", "load_lpips"]
