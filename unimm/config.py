@@ -96,7 +96,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected a YAML mapping, could not read it: {' '.join(str(error).split())}") from None
+        raise ValueError(
+            f"{path}: expected a YAML mapping, could not read it: {' '.join(str(error).split())}"
+        ) from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected a YAML mapping of keys to values, got a {type(values).__name__}")
     return values
@@ -107,7 +109,9 @@ def _expand_files(cls: type, values: dict[str, Any], path: Path) -> dict[str, An
     hints = typing.get_type_hints(cls)
     expanded = dict(values)
     for key, section in values.items():
-        names_file = isinstance(section, dict) and FILE_KEY in section and not _has_field(hints.get(key), FILE_KEY)
+        names_file = (
+            isinstance(section, dict) and FILE_KEY in section and not _has_field(hints.get(key), FILE_KEY)
+        )
         if not names_file:
             continue
         differences = {name: value for name, value in section.items() if name != FILE_KEY}
@@ -118,7 +122,9 @@ def _expand_files(cls: type, values: dict[str, Any], path: Path) -> dict[str, An
 
 def _has_field(hint: Any, name: str) -> bool:
     options = [hint, *typing.get_args(hint)]
-    return any(dataclasses.is_dataclass(o) and name in {f.name for f in dataclasses.fields(o)} for o in options)
+    return any(
+        dataclasses.is_dataclass(o) and name in {f.name for f in dataclasses.fields(o)} for o in options
+    )
 
 
 def _checked_overrides(overrides: Sequence[str]) -> list[str]:
@@ -150,7 +156,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return value
         near = difflib.get_close_matches(str(value), [str(a) for a in args], n=1)
         hint_text = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{where}: expected one of {', '.join(map(repr, args))}, got {_shown(value)}{hint_text}")
+        raise ValueError(
+            f"{where}: expected one of {', '.join(map(repr, args))}, got {_shown(value)}{hint_text}"
+        )
     if dataclasses.is_dataclass(hint):
         return value if isinstance(value, hint) else build(hint, value, where)
     if (origin or hint) in (tuple, list, Sequence):
@@ -186,7 +194,9 @@ def _convert_sequence(hint: Any, args: tuple[Any, ...], value: Any, where: str) 
         kinds = args
     else:
         kinds = [args[0] if args else Any] * len(value)
-    items = [_convert(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True))]
+    items = [
+        _convert(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
+    ]
     return tuple(items) if is_tuple else items
 
 
@@ -194,7 +204,10 @@ def _convert_mapping(args: tuple[Any, ...], value: Any, where: str) -> dict[Any,
     if not isinstance(value, Mapping):
         raise ValueError(f"{where}: expected a mapping, got {_shown(value)}")
     key_kind, item_kind = args or (Any, Any)
-    return {_convert(key_kind, key, where): _convert(item_kind, item, f"{where}.{key}") for key, item in value.items()}
+    return {
+        _convert(key_kind, key, where): _convert(item_kind, item, f"{where}.{key}")
+        for key, item in value.items()
+    }
 
 
 def _convert_scalar(hint: Any, value: Any, where: str) -> Any:

@@ -85,18 +85,25 @@ class LatentCache:
         folder = Path(folder)
         self.layout = read_layout(folder)
         if key is not None and key != self.layout.key:
-            raise ValueError(f"{folder}: expected latents of {key!r}, got those of {self.layout.key!r}; fill it anew")
+            raise ValueError(
+                f"{folder}: expected latents of {key!r}, got those of {self.layout.key!r}; fill it anew"
+            )
         self._shards = [self._open(folder, shard) for shard in range(self.layout.num_shards)]
 
     def _open(self, folder: Path, shard: int) -> np.memmap:
         path, layout = _shard_path(folder, shard), self.layout
         if not path.exists():
-            raise FileNotFoundError(f"{path}: shard {shard + 1} of {layout.num_shards} is missing; fill the cache again")
+            raise FileNotFoundError(
+                f"{path}: shard {shard + 1} of {layout.num_shards} is missing; fill the cache again"
+            )
         start, stop = layout.shard_range(shard)
         shape = (stop - start, layout.num_tokens, layout.channels)
         if path.stat().st_size != 2 * int(np.prod(shape)):
-            raise ValueError(f"{path}: expected {2 * int(np.prod(shape))} bytes for {shape}, got {path.stat().st_size}")
-        return np.memmap(path, dtype="<i2", mode="r", shape=shape)  # numpy has no bfloat16; torch reads the same bits
+            raise ValueError(
+                f"{path}: expected {2 * int(np.prod(shape))} bytes for {shape}, got {path.stat().st_size}"
+            )
+        # Numpy has no bfloat16; torch reads the same bits.
+        return np.memmap(path, dtype="<i2", mode="r", shape=shape)
 
     def __len__(self) -> int:
         return self.layout.num_samples
@@ -111,7 +118,9 @@ class LatentCache:
             indices = range(*indices.indices(len(self)))
         indices = np.asarray(indices, dtype=np.int64)
         if indices.size and (indices.min() < 0 or indices.max() >= len(self)):
-            raise IndexError(f"indices: expected 0 to {len(self) - 1}, got {indices.min()} to {indices.max()}")
+            raise IndexError(
+                f"indices: expected 0 to {len(self) - 1}, got {indices.min()} to {indices.max()}"
+            )
         bits = np.empty((len(indices), self.layout.num_tokens, self.layout.channels), dtype=np.int16)
         shards, places = np.divmod(indices, self.layout.shard_size)
         for shard in np.unique(shards):
@@ -176,7 +185,9 @@ def _write_whole(path: Path, write: Callable) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        raise OSError(f"{path}: could not be written ({error}); whole shards are kept; make room and run again") from error
+        raise OSError(
+            f"{path}: could not be written ({error}); whole shards are kept; make room and run again"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 

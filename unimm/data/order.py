@@ -10,7 +10,7 @@ import hashlib
 
 import numpy as np
 
-_NUM_ROUNDS = 6  # four already pass for random permutations (Luby and Rackoff 1988); two more for narrow halves
+_NUM_ROUNDS = 6  # four pass for random permutations (Luby and Rackoff 1988); two more for narrow halves
 
 
 def shuffled(num_samples: int, seed: int, start: int, count: int) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Checkpoints: whole or absent. Weights are safetensors, optimiser state is read with `weights_only`.
 
+A run keeps:
+
     run/checkpoints/step-00001000/
         weights.safetensors    every module of the stage, "module.path.to.tensor"
         ema.safetensors        the averages, where they are kept
@@ -141,7 +143,9 @@ def load_weights(modules: Mapping[str, nn.Module], path: Path) -> None:
         raise ValueError(f"{path}: missing {missing or 'nothing'}, unexpected {extra or 'nothing'}")
     for name, tensor in live.items():
         if tensor.shape != saved[name].shape:
-            raise ValueError(f"{path}: {name}: expected shape {tuple(tensor.shape)}, got {tuple(saved[name].shape)}")
+            raise ValueError(
+                f"{path}: {name}: expected shape {tuple(tensor.shape)}, got {tuple(saved[name].shape)}"
+            )
     for name, tensor in live.items():
         tensor.copy_(saved[name])
 

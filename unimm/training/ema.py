@@ -54,6 +54,8 @@ class EMA:
             raise ValueError(f"EMA: missing {missing or 'nothing'}, unexpected {extra or 'nothing'}")
         for name, average in zip(self.names, self.averages, strict=True):
             if average.shape != state[name].shape:
-                raise ValueError(f"EMA {name}: expected shape {tuple(average.shape)}, got {tuple(state[name].shape)}")
+                raise ValueError(
+                    f"EMA {name}: expected shape {tuple(average.shape)}, got {tuple(state[name].shape)}"
+                )
             average.copy_(state[name])
         self.num_updates = num_updates

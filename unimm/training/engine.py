@@ -60,7 +60,9 @@ class DeepSpeedEngine:
             module.to(self.device)
         self.members = freeze_and_collect(stage.modules, stage.groups)
         if any(member.is_muon for member in self.members):
-            raise ValueError("groups: expected optimizer adamw under deepspeed, got muon, which needs whole matrices")
+            raise ValueError(
+                "groups: expected optimizer adamw under deepspeed, got muon, which needs whole matrices"
+            )
         set_modes(stage)
         if recipe.compile:
             compile_modules(stage)
@@ -76,7 +78,9 @@ class DeepSpeedEngine:
         """
         saved, here = state.get("engine"), self._signature()
         if saved != here:
-            raise ValueError(f"{folder}: expected a checkpoint of {here}, got one of {saved}; resume with the same")
+            raise ValueError(
+                f"{folder}: expected a checkpoint of {here}, got one of {saved}; resume with the same"
+            )
         assert self._engine is None, "weights are loaded while they are whole"
         checkpoint.load_weights(self.stage.modules, folder / "weights.safetensors")
         if self.ema is not None:
@@ -176,7 +180,11 @@ class DeepSpeedEngine:
         if self._engine is None:
             optim = self.recipe.optim
             adamw = torch.optim.AdamW(
-                parameter_groups(self.members, optim), lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True
+                parameter_groups(self.members, optim),
+                lr=optim.lr,
+                betas=optim.betas,
+                eps=optim.eps,
+                fused=True,
             )
             whole = _Whole(self.stage, self.recipe.precision, self.device, cache=self.zero_stage < 3)
             self._engine, *_ = self.deepspeed.initialize(
@@ -192,10 +200,13 @@ class DeepSpeedEngine:
     def _pieces(self) -> list[Tensor]:
         """What AdamW updates on this rank: flat pieces under ZeRO, else the parameters."""
         outer = self._started().optimizer
-        names = {1: "single_partition_of_fp32_groups", 2: "single_partition_of_fp32_groups", 3: "fp32_partitioned_groups_flat"}
         if self.zero_stage == 0:
             return [member.parameter for member in self.members]
-        return getattr(outer, names[self.zero_stage])
+        return (
+            outer.fp32_partitioned_groups_flat
+            if self.zero_stage == 3
+            else outer.single_partition_of_fp32_groups
+        )
 
     def _optimizer_state(self) -> list[dict[str, Tensor]]:
         """AdamW's state of each piece: plain tensors, so that it is read back with `weights_only`.
@@ -255,18 +266,21 @@ def _import_deepspeed(device: torch.device):
     try:
         import deepspeed
     except ImportError:
-        raise ValueError("deepspeed: not installed; pip install 'unimm[train]', or leave deepspeed out") from None
-    # On CPUs DeepSpeed would first compile a shared-memory operator: two minutes, and a process killed meanwhile leaves
-    # a lock that stops every later run. Declared incompatible, it is not built and gloo does the same work.
+        raise ValueError(
+            "deepspeed: not installed; pip install 'unimm[train]', or leave deepspeed out"
+        ) from None
+    # On CPUs DeepSpeed would first compile a shared-memory operator: two minutes, and a process killed meanwhile
+    # leaves a lock that stops every later run. Declared incompatible, it is not built; gloo does the same work.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
 
 
 def _join_ranks(deepspeed, device: torch.device) -> tuple[int, int]:
     """Join the process group that torchrun describes, or a group of one; return (rank, world)."""
-    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
     if "RANK" not in os.environ:
-        os.environ.update(alone)
+        os.environ.update(
+            RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=_free_port()
+        )
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"

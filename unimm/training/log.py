@@ -12,9 +12,9 @@ class MetricLog:
 
     def __init__(self, folder: Path, step: int, wandb_project: str | None = None, config: dict | None = None):
         self.path = folder / "metrics.jsonl"
+        self._wandb = _start_wandb(wandb_project, folder, config) if wandb_project else None
         _drop_after(self.path, step)
         self._file = self.path.open("a", encoding="utf-8")
-        self._wandb = _start_wandb(wandb_project, folder, config) if wandb_project else None
 
     def write(self, record: dict[str, Any]) -> None:
         self._file.write(json.dumps(record) + "\n")

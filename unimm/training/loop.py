@@ -72,9 +72,13 @@ def _engine(recipe: TrainRecipe, stage: Stage):
 def _found_checkpoint(recipe: TrainRecipe, run: Path) -> Path | None:
     found = checkpoint.latest(run)
     if found and recipe.resume == "never":
-        raise ValueError(f"output: {run} already holds {found.name}; use resume=auto to go on, or another folder")
+        raise ValueError(
+            f"output: {run} already holds {found.name}; use resume=auto to go on, or another folder"
+        )
     if not found and recipe.resume == "must":
-        raise ValueError(f"output: expected a checkpoint in {run / 'checkpoints'}, found none; use resume=auto")
+        raise ValueError(
+            f"output: expected a checkpoint in {run / 'checkpoints'}, found none; use resume=auto"
+        )
     return found
 
 
@@ -137,7 +141,8 @@ class _Loop:
             if self.saved_step != state.step:
                 self._save()
             finished = state.step >= recipe.num_steps
-            self.reporter.say(f"{self.run}: " + ("finished" if finished else f"stopped at step {state.step}, resumable"))
+            ending = "finished" if finished else f"stopped at step {state.step}; run it again to go on"
+            self.reporter.say(f"{self.run}: {ending}")
             return Result(state.step, finished, checkpoint.latest(self.run))
         finally:
             batches.close()
@@ -238,8 +243,8 @@ class _Loop:
 
 
 def draws(seed: int, start: int, device: torch.device) -> torch.Generator:
-    """The generator of the micro-batch that starts at `start`; torch's global one (dropout) is set by the same numbers."""
-    number = int.from_bytes(hashlib.sha256(f"{seed} {start}".encode()).digest()[:8], "little", signed=True) >> 1
+    """The generator of the micro-batch that starts at `start`; torch's global one (for dropout) is set alike."""
+    number = int.from_bytes(hashlib.sha256(f"{seed} {start}".encode()).digest()[:7], "little")
     torch.manual_seed(number)
     return torch.Generator(device).manual_seed(number)
 

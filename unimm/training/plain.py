@@ -72,7 +72,9 @@ class PlainEngine:
             return
         path = folder / "ema.safetensors"
         if not path.exists():
-            raise ValueError(f"ema_decay: {folder} was saved without averages; leave ema_decay null or start anew")
+            raise ValueError(
+                f"ema_decay: {folder} was saved without averages; leave ema_decay null or start anew"
+            )
         self.ema.load_state_dict(load_file(path, device=str(self.device)), state["num_ema_updates"])
 
     def write_checkpoint(self, run: Path, step: int, state: dict[str, Any], keep_last: int) -> None:
@@ -102,7 +104,9 @@ def chosen_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: expected a CUDA device, this torch finds none; use device=cpu or device=auto")
+        raise ValueError(
+            "device: expected a CUDA device, this torch finds none; use device=cpu or device=auto"
+        )
     return torch.device(name)
 
 

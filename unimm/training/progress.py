@@ -15,7 +15,12 @@ class Reporter:
         self.num_steps, self.shown = num_steps, shown
         self._bar = None
         if shown and sys.stdout.isatty():
-            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[facts]}"))
+            columns = (
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[facts]}"),
+            )
             self._bar = Progress(*columns, console=Console())
             self._task = self._bar.add_task("train", total=num_steps, facts="")
             self._bar.start()
@@ -51,7 +56,9 @@ def describe(record: dict, seconds_left: float) -> str:
     """One line: losses, gradient, rate, time left."""
     losses = "  ".join(f"{name} {value:.4g}" for name, value in record.items() if name not in NOT_LOSSES)
     rate = f"{record['samples_per_second']:.1f} samples/s"
-    return f"{losses}  |g| {record['grad_norm']:.3g}  lr {record['lr']:.2e}  {rate}  {clock(seconds_left)} left"
+    return (
+        f"{losses}  |g| {record['grad_norm']:.3g}  lr {record['lr']:.2e}  {rate}  {clock(seconds_left)} left"
+    )
 
 
 def clock(seconds: float) -> str:

@@ -84,7 +84,13 @@ class TrainRecipe:
     def __post_init__(self):
         for name in ("num_steps", "batch_size", "accumulation", "log_every", "keep_last", "prefetch_workers"):
             _positive(name, getattr(self, name))
-        for name in ("sample_every", "checkpoint_every", "checkpoint_minutes", "time_limit_minutes", "threads"):
+        for name in (
+            "sample_every",
+            "checkpoint_every",
+            "checkpoint_minutes",
+            "time_limit_minutes",
+            "threads",
+        ):
             if getattr(self, name) is not None:
                 _positive(name, getattr(self, name))
         if self.batch_size % self.accumulation:
@@ -98,11 +104,17 @@ class TrainRecipe:
 
     def _check_zero_3(self) -> None:
         """Under stage 3 parameters are in pieces: what needs them whole between two steps is refused."""
-        wanted = {"ema_decay": self.ema_decay, "sample_every": self.sample_every, "compile": self.compile or None}
+        wanted = {
+            "ema_decay": self.ema_decay,
+            "sample_every": self.sample_every,
+            "compile": self.compile or None,
+        }
         for name, value in wanted.items():
             if value is not None:
                 off = "false" if name == "compile" else "null"
-                raise ValueError(f"{name}: expected {off} under deepspeed.zero_stage 3, got {value}; or use a lower stage")
+                raise ValueError(
+                    f"{name}: expected {off} under deepspeed.zero_stage 3, got {value}; or use a lower stage"
+                )
 
 
 def _positive(name: str, value: float) -> None:
