@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import PIL.Image
 import torch
+from PIL.Image import Image as Picture
 from torch import Tensor
 
 from unimm.model.context import Context
 from unimm.model.drawing import Sampling, drawing_steps, show
 from unimm.model.inputs import positive, rows_of, tokenizer_of, turns_with_latents
-from unimm.parts import from_messages
+from unimm.parts import Image, from_messages
 from unimm.text.chat import Rendered
 from unimm.text.stream import TextStream
 from unimm.text.tokenizer import SpecialIds, special_ids
@@ -41,7 +41,7 @@ class DrawingEvent:
 class ImageEvent:
     """A picture is finished."""
 
-    image: PIL.Image.Image
+    image: Picture
     latents: Tensor  # [N C] normalised, float32
 
 
@@ -61,7 +61,7 @@ class Reply:
     """A complete reply."""
 
     text: str
-    images: list[PIL.Image.Image]
+    images: list[Picture]
     latents: list[Tensor]
     message: dict[str, Any]
 
@@ -92,6 +92,8 @@ def respond(
     turns = from_messages(messages)
     if turns[-1].role != "user":
         raise ValueError(f"messages: expected the last one from the user, got one from the {turns[-1].role}")
+    if not any(isinstance(part, Image) or part.text.strip() for part in turns[-1].parts):
+        raise ValueError("messages: expected some words or a picture from the user, got nothing")
     if isinstance(max_images, bool) or not isinstance(max_images, int) or max_images < 0:
         raise ValueError(f"max_images: expected 0 or more, got {max_images!r}")
     if seed is None:

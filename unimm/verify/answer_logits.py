@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 
+NEITHER = -1e4  # score of an answer that says neither yes nor no; below any real one, yet a number
+
+
 def answer_logits(tokens: Tensor, logits: Tensor, yes: Sequence[int], no: Sequence[int]) -> Tensor:
     """Return one score per answer, float64 [B]; sorting by it is the paper's ranking.
 
@@ -24,7 +27,7 @@ def answer_logits(tokens: Tensor, logits: Tensor, yes: Sequence[int], no: Sequen
     said = logits.gather(-1, tokens[..., None])[..., 0].double()
     yes_logit, says_yes = _last(said, tokens, yes)
     no_logit, says_no = _last(said, tokens, no)
-    refused = torch.where(says_no, -_softplus(no_logit), -torch.inf)
+    refused = torch.where(says_no, -_softplus(no_logit), NEITHER)
     return torch.where(says_yes, _softplus(yes_logit), refused)
 
 
