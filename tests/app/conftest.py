@@ -22,7 +22,7 @@ SIZES = {
         "patch_size": 16,
         "grid": 2,
     },
-    "llm": {"width": 32, "depth": 1, "heads": 2, "key_value_heads": 2, "mlp_width": 32, "context": 128},
+    "llm": {"width": 32, "depth": 1, "heads": 2, "key_value_heads": 2, "mlp_width": 32, "context": 2048},
     "dit": {"channels": 32, "width": 32, "depth": 1, "heads": 2, "condition_width": 16, "grid": 2},
     "num_queries": 4,
 }

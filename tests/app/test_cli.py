@@ -84,8 +84,8 @@ def test_an_empty_prompt_is_refused(unimm, model_folder, tmp_path):
 
 
 def test_a_prompt_longer_than_the_context_is_refused(unimm, model_folder, tmp_path):
-    result = unimm("generate", "star " * 500, "--model", model_folder, "--out", "x.png")
-    refused(result, "expected at most 128", "got")
+    result = unimm("generate", "star " * 3000, "--model", model_folder, "--out", "x.png")
+    refused(result, "expected at most 2048", "got")
     assert list(tmp_path.iterdir()) == []
 
 

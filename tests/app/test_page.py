@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from unimm.app.page import render
-from unimm.app.report import Drawing, Exchange, Report
+from unimm.app.report import Drawing, Exchange, Plan, Report
 from unimm.app.sheet import GAP, SIDE, contact_sheet
 
 
@@ -22,9 +22,7 @@ def drawing(prompt="a red star", scores=(0.5, 2.25, -1.0), colour="red") -> Draw
 def report() -> Report:
     exchange = Exchange("Draw <b>two</b> stars", "Here they are", (Image.new("RGB", (80, 80)),), 1.0)
     facts = (("torch", "2.13 (CPU build)"),)
-    return Report(
-        "tiny", (drawing(), drawing("a blue moon")), (exchange,), 3, "answer_logits", 50, 7, 12.0, facts
-    )
+    return Report("tiny", (drawing(), drawing("a blue moon")), (exchange,), Plan(50, 3, 7), 12.0, facts)
 
 
 def test_the_page_holds_prompts_answers_talk_and_facts(report):
@@ -59,7 +57,7 @@ def test_every_candidate_has_a_bar_and_the_winner_is_marked(report):
 
 
 def test_equal_scores_do_not_divide_by_zero():
-    report = Report("tiny", (drawing(scores=(1.0, 1.0)),), (), 2, "answer_logits", 50, 0, 1.0, ())
+    report = Report("tiny", (drawing(scores=(1.0, 1.0)),), (), Plan(), 1.0, ())
     assert "class=won" in render(report)
 
 

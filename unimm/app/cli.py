@@ -121,15 +121,16 @@ def answer(
 def chat(
     folder: Annotated[Path, typer.Option(help="Where drawn pictures go.")] = Path(),
     steps: Steps = 50,
+    guidance: Guidance = 1.0,
     seed: Seed = 0,
     model: Model = "tiny",
 ) -> None:
     """Talk with a model: words and pictures, both ways."""
-    from unimm.app.talk import converse
+    from unimm.app.terminal import Terminal
 
     if not folder.is_dir():
         raise FileNotFoundError(f"--folder: there is no folder {str(folder)!r}; make it first")
-    converse(_load(model), folder, seed=seed, steps=steps)
+    Terminal(_load(model), folder, seed, num_inference_steps=steps, guidance_scale=guidance).run()
 
 
 @app.command()
@@ -143,10 +144,11 @@ def demo(
     """Draw, check, describe, question and converse; write the pictures and a page that shows them."""
     from unimm.app import demo as demonstration
     from unimm.app.installation import CHOOSE_TORCH
+    from unimm.app.report import Plan
 
     start = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    report = demonstration.run(_load(model), model, demonstration.Plan(steps, best_of, seed), print)
+    report = demonstration.run(_load(model), model, Plan(steps, best_of, seed), print)
     page, sheet = demonstration.save(report, out)
     for name, value in report.facts:
         print(f"{name}: {value}")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unimm.app import installation
 from unimm.app.files import encode, write
 from unimm.app.page import render
-from unimm.app.report import Drawing, Exchange, Report
+from unimm.app.report import Drawing, Exchange, Plan, Report
 from unimm.app.sheet import contact_sheet
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from unimm import UniMM
 
-VERIFIER = "answer_logits"
 SEEDS_APART = 1000  # between prompts; the candidates of one prompt take consecutive seeds
 
 # A prompt of each of the world's six families, with questions that its picture should answer.
@@ -44,15 +42,6 @@ TALK = (
 )
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How the demonstration draws."""
-
-    steps: int = 50
-    best_of: int = 8
-    seed: int = 0
-
-
 def run(model: UniMM, name: str, plan: Plan, say: Callable[[str], None]) -> Report:
     """Let a model show what it can do and return the record of it; `say` gets a line for each thing done."""
     start = time.perf_counter()
@@ -64,8 +53,7 @@ def run(model: UniMM, name: str, plan: Plan, say: Callable[[str], None]) -> Repo
     say("Talking")
     exchanges = _talk(model, plan, say)
     seconds = time.perf_counter() - start
-    facts = _facts(model)
-    return Report(name, drawings, exchanges, plan.best_of, VERIFIER, plan.steps, plan.seed, seconds, facts)
+    return Report(name, drawings, exchanges, plan, seconds, _facts(model))
 
 
 def save(report: Report, folder: Path) -> tuple[Path, Path]:
@@ -94,7 +82,7 @@ def _draw(
         num_inference_steps=plan.steps,
         num_images_per_prompt=plan.best_of,
         best_of=plan.best_of,
-        verifier=VERIFIER,
+        verifier=plan.verifier,
         seed=seed,
         output_type="latent",
     )
@@ -121,14 +109,15 @@ def _show(model: UniMM, latents: Tensor) -> Image.Image:
 
 
 def _talk(model: UniMM, plan: Plan, say: Callable[[str], None]) -> tuple[Exchange, ...]:
-    from unimm.app.talk import Talk
+    from unimm import Conversation
 
-    talk, exchanges = Talk(model, steps=plan.steps, seed=plan.seed), []
-    for said in TALK:
+    talk = Conversation(model, num_inference_steps=plan.steps)
+    exchanges = []
+    for index, said in enumerate(TALK):
         start = time.perf_counter()
-        text, images = talk.say(said)
-        say(f"  you:   {said}\n  model: {'[a picture] ' * len(images)}{text}")
-        exchanges.append(Exchange(said, text, tuple(images), time.perf_counter() - start))
+        reply = talk.say(said, seed=plan.seed + index)
+        say(f"  you:   {said}\n  model: {'[a picture] ' * len(reply.images)}{reply.text}")
+        exchanges.append(Exchange(said, reply.text, tuple(reply.images), time.perf_counter() - start))
     return tuple(exchanges)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from unimm.app.files import encode
 from unimm.app.installation import CHOOSE_TORCH
-from unimm.app.report import Drawing, Exchange, Report
+from unimm.app.report import Drawing, Exchange, Plan, Report
 
 SHOWN_SIDE = 480  # pixels; small pictures are enlarged smoothly here, so that every browser shows the same
 
@@ -22,10 +22,10 @@ def render(report: Report) -> str:
         style=_asset("page.css"),
         model=escape(report.model),
         seconds=f"{report.seconds:.0f}",
-        best_of=report.best_of,
+        best_of=report.plan.best_of,
         cards="\n".join(_card(drawing) for drawing in report.drawings),
         talk="\n".join(_turn(exchange) for exchange in report.exchanges),
-        facts="\n".join(_pair(name, value) for name, value in (_sampling(report), *report.facts)),
+        facts="\n".join(_pair(name, value) for name, value in (_sampling(report.plan), *report.facts)),
         note=escape(CHOOSE_TORCH),
     )
 
@@ -34,11 +34,8 @@ def _asset(name: str) -> str:
     return files("unimm.app").joinpath(name).read_text(encoding="utf-8")
 
 
-def _sampling(report: Report) -> tuple[str, str]:
-    return (
-        "Sampling",
-        f"{report.steps} steps, best of {report.best_of} by {report.verifier}, seed {report.seed}",
-    )
+def _sampling(plan: Plan) -> tuple[str, str]:
+    return "Sampling", f"{plan.steps} steps, best of {plan.best_of} by {plan.verifier}, seed {plan.seed}"
 
 
 def _pair(name: str, value: str) -> str:

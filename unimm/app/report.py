@@ -8,6 +8,16 @@ from PIL import Image
 
 
 @dataclass(frozen=True)
+class Plan:
+    """How the demonstration draws."""
+
+    steps: int = 50
+    best_of: int = 8
+    seed: int = 0
+    verifier: str = "answer_logits"
+
+
+@dataclass(frozen=True)
 class Drawing:
     """One prompt, the picture that won, and what the model says about its own picture."""
 
@@ -41,10 +51,7 @@ class Report:
     model: str
     drawings: tuple[Drawing, ...]
     exchanges: tuple[Exchange, ...]
-    best_of: int
-    verifier: str
-    steps: int
-    seed: int
+    plan: Plan
     seconds: float
     facts: tuple[
         tuple[str, str], ...
