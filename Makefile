@@ -46,6 +46,7 @@ $(BIN)/python:
 		"install one or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@"$(PYTHON)" -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and \
 		f"unimm needs Python 3.11 or later, $(PYTHON) is {v}; name another: make PYTHON=/path/to/python3.11")'
+	@echo "Setting up $(VENV); torch is large, so the first time takes minutes."
 	"$(PYTHON)" -m venv $(VENV)
 
 # The file holds the index that torch came from; naming another one installs torch again. Without an index, torch comes from
