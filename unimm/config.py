@@ -1,7 +1,8 @@
 """YAML and dotted overrides become typed, frozen dataclasses. Knows no room.
 
-A file states values, never classes. An unknown key, a wrong type and a missing key are errors that say where and suggest.
-One section of a run file may name another file and state its differences, and that is all the inheritance there is:
+A file states values, never classes. An unknown key, a wrong type and a missing key are errors that say where
+and suggest. One section of a run file may name another file and state its differences, and that is all the
+inheritance there is:
 
     model:
       file: ../model/tiny.yaml      # relative to the file that names it
@@ -51,7 +52,8 @@ def build(cls: type[T], mapping: Mapping[str, Any], where: str = ROOT) -> T:
     """Build the dataclass `cls` from plain values; nested dataclasses from nested mappings.
 
     Raises:
-        ValueError: an unknown key (with a suggestion), a missing key, a wrong type, or the dataclass's own refusal.
+        ValueError: an unknown key (with a suggestion), a missing key, a wrong type, or the dataclass's own
+        refusal.
     """
     if not isinstance(mapping, Mapping):
         raise ValueError(f"{where}: expected a mapping for {cls.__name__}, got {_shown(mapping)}")
@@ -105,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _expand_files(cls: type, values: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Replace each top section that names a file by that file's values with the section's differences on top."""
+    """Replace a top section that names a file by that file's values with the section's differences."""
     hints = typing.get_type_hints(cls)
     expanded = dict(values)
     for key, section in values.items():

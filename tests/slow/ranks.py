@@ -1,7 +1,7 @@
-"""Run under torchrun: trains the toy stage with DeepSpeed. `ranks.py OUTPUT ZERO_STAGE NUM_STEPS [key=value]`.
+"""Run under torchrun: train the toy stage. `ranks.py OUTPUT ZERO_STAGE NUM_STEPS [key=value]`.
 
-Keys are whole numbers of the recipe; `stop_after=N` asks to stop during step N, `largest_file=N` fills the disk
-of rank 1.
+Keys are whole numbers of the recipe; `stop_after=N` asks to stop during step N, `largest_file=N` fills
+the disk of rank 1.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def test_decay_spares_biases_and_gains():
 
 
 def test_one_update_is_adamw_by_hand():
-    """Adam's first step is lr * sign(g), up to eps; decay shrinks by lr * decay first; the factor scales both."""
+    """Adam's first step is lr * sign(g); decay shrinks by lr * decay first; the factor scales both."""
     parameter = nn.Parameter(torch.tensor([[1.0, -2.0]]))
     recipe = OptimRecipe(lr=0.1, weight_decay=0.5, clip=None)
     optimizers = Optimizers([Member("w", parameter, Group(lr_scale=0.5))], recipe)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import json
-import sys
 import threading
 
 import numpy as np
@@ -27,7 +26,7 @@ from unimm.training.stage import to_device
     ("changes", "message"),
     [
         ({"num_steps": 0}, "num_steps: expected a number above 0, got 0"),
-        ({"accumulation": 3}, r"batch_size: expected a multiple of accumulation \(3\), got 16"),
+        ({"accumulation": 3}, r"batch_size: expected a multiple of accumulation 3, got 16"),
         ({"ema_decay": 1.0}, "ema_decay: expected a number between 0 and 1"),
         ({"time_limit_minutes": -1.0}, "time_limit_minutes: expected a number above 0"),
         ({"deepspeed": DeepSpeedRecipe(3)}, "ema_decay: expected null under deepspeed.zero_stage 3"),
@@ -49,11 +48,6 @@ def test_the_deepspeed_json_is_derived_from_the_recipe():
     assert derived["zero_optimization"] == {"stage": 2}
     assert derived["gradient_clipping"] == recipe.optim.clip
     json.dumps(derived)
-
-
-def test_importing_the_engine_does_not_import_deepspeed():
-    assert "unimm.training.engine" in sys.modules
-    assert "deepspeed" not in sys.modules
 
 
 def test_metrics_after_the_resumed_step_and_torn_lines_are_dropped(tmp_path):
@@ -79,7 +73,7 @@ def test_wandb_that_is_asked_for_and_absent_is_a_named_error(tmp_path, monkeypat
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", without_wandb)
-    with pytest.raises(ValueError, match="wandb is not installed"):
+    with pytest.raises(ValueError, match="wandb, which is not installed"):
         MetricLog(tmp_path, 0, wandb_project="unimm")
 
 

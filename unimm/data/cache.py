@@ -1,11 +1,12 @@
-"""A cache of latents on disk, for when the encoder no longer changes: bfloat16 shards, read by index through mmap.
+"""Latents kept on disk once the encoder no longer changes: bfloat16 shards, read by index through mmap.
 
     folder/
         latents.json        num_samples, num_tokens, channels, shard_size, key
         shard-00000.bf16    raw little-endian [shard_size N C]; the last may hold fewer
 
-A shard has its name only when it is whole, so an interrupted run goes on with the first one that is missing. `key` says
-what made the latents (encoder, data, seed); a folder made by something else is refused, never mixed.
+A shard has its name only when it is whole, so an interrupted run goes on with the first one that is missing.
+`key` says what made the latents (encoder, data, seed); a folder made by something else is refused, never
+mixed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The order of training samples: a pure function of (seed, epoch, position), with no state to save and nothing to store.
+"""The order of training samples: a pure function of (seed, epoch, position), with no state to save.
 
-An epoch is a permutation of the data set, computed one index at a time: a small Feistel cipher on the next even power
-of two, walked until it lands inside the set (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
+An epoch is a permutation of the data set, computed one index at a time: a small Feistel cipher on the next
+even power of two, walked until it lands inside the set (Black and Rogaway, "Ciphers with arbitrary finite
+domains", 2002).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def _encipher(values: np.ndarray, keys: np.ndarray, half_bits: int) -> np.ndarra
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
-    """Sixty-four well-stirred bits for each value (the finaliser of SplitMix64, Steele et al. 2014); wraps by design."""
+    """Stir 64 bits (the finaliser of SplitMix64, Steele et al. 2014); products wrap by design."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

@@ -40,7 +40,8 @@ def write(run: Path, step: int, fill: Callable[[Path], None], keep_last: int) ->
     """Let `fill` write into a hidden folder, then give it its name in one rename, then drop the oldest.
 
     Raises:
-        OSError: the disk is full or not writable. Nothing is left behind and earlier checkpoints are as they were.
+        OSError: the disk is full or not writable. Nothing is left behind and earlier checkpoints are as they
+        were.
     """
     partial = begin(run, step)
     try:
@@ -102,7 +103,7 @@ def _sync(path: Path) -> None:
 
 
 def unique_state(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by full name, tied tensors once. They are the live tensors, not copies."""
+    """Parameters and persistent buffers by full name, tied ones once: the live tensors, not copies."""
     state, seen = {}, set()
     for module_name, module in modules.items():
         for path, tensor in module.state_dict().items():
@@ -151,7 +152,7 @@ def load_weights(modules: Mapping[str, nn.Module], path: Path) -> None:
 
 
 def averaged_state(folder: str | Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint with the averages in place of what trained: what one ships and evaluates."""
+    """The weights of a checkpoint, averages in place of what trained: what one ships and evaluates."""
     folder = Path(folder)
     state = load_file(folder / "weights.safetensors")
     ema = folder / "ema.safetensors"

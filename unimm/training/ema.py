@@ -14,7 +14,8 @@ from unimm.training.optim import Member
 class EMA:
     """Averages of the training parameters; frozen ones need none.
 
-    The first updates use a smaller decay, `(1 + n) / (10 + n)`, so that the average forgets the initial weights.
+    The first updates use a smaller decay, `(1 + n) / (10 + n)`, so that the average forgets the initial
+    weights.
     """
 
     def __init__(self, members: list[Member], decay: float):

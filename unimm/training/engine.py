@@ -1,8 +1,8 @@
 """The engine of many processes: DeepSpeed's ZeRO, stages 0 to 3, on GPUs or CPUs. The one door to deepspeed.
 
-Start it with `torchrun --nproc-per-node N -m train.joint ...`. Parameters are float32, computing is autocast, as in one
-process; so N ranks give the losses of one process with N times the accumulation. Every rank must run every trainable
-module in every step: under stage 3 a rank that skips one waits forever.
+Start it with `torchrun --nproc-per-node N -m train.joint ...`. Parameters are float32, computing is autocast,
+as in one process; so N ranks give the losses of one process with N times the accumulation. Every rank must
+run every trainable module in every step: under stage 3 a rank that skips one waits forever.
 """
 
 from __future__ import annotations
@@ -49,11 +49,6 @@ class DeepSpeedEngine:
         self.device = _local_device(recipe)
         deepspeed = _import_deepspeed(self.device)
         self.rank, self.world = _join_ranks(deepspeed, self.device)
-        if recipe.batch_size % (self.world * recipe.accumulation):
-            raise ValueError(
-                f"batch_size: expected a multiple of ranks x accumulation = {self.world} x {recipe.accumulation}, "
-                f"got {recipe.batch_size}"
-            )
         self.deepspeed, self.recipe, self.stage = deepspeed, recipe, stage
         self.zero_stage, self.accumulation = recipe.deepspeed.zero_stage, recipe.accumulation
         for module in stage.modules.values():
@@ -116,7 +111,7 @@ class DeepSpeedEngine:
         return self.ema.swapped() if self.ema is not None else nullcontext()
 
     def write_checkpoint(self, run: Path, step: int, state: dict[str, Any], keep_last: int) -> None:
-        """Write whole weights once, and each rank its part of the optimiser's state; on a folder all ranks see."""
+        """Write whole weights once and each rank its optimiser state, into a folder all ranks see."""
         weights = self.gathered_state()
         partial = run / "checkpoints" / f"{checkpoint.PARTIAL}{step:08d}"
         is_first = self.rank == 0
@@ -176,7 +171,7 @@ class DeepSpeedEngine:
             torch.distributed.destroy_process_group()
 
     def _started(self):
-        """DeepSpeed's engine. It is made at the first use, after `load`, because it may take the parameters apart."""
+        """DeepSpeed's engine, made at first use, after `load`: it may take the parameters apart."""
         if self._engine is None:
             optim = self.recipe.optim
             adamw = torch.optim.AdamW(
@@ -269,8 +264,9 @@ def _import_deepspeed(device: torch.device):
         raise ValueError(
             "deepspeed: not installed; pip install 'unimm[train]', or leave deepspeed out"
         ) from None
-    # On CPUs DeepSpeed would first compile a shared-memory operator: two minutes, and a process killed meanwhile
-    # leaves a lock that stops every later run. Declared incompatible, it is not built; gloo does the same work.
+    # On CPUs DeepSpeed would first compile a shared-memory operator: two minutes, and a process killed
+    # meanwhile leaves a lock that stops every later run. Declared incompatible, it is not built; gloo does
+    # the same work.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
 

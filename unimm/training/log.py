@@ -8,7 +8,7 @@ from typing import Any
 
 
 class MetricLog:
-    """Appends records to `metrics.jsonl`. Opening it at a step drops the lines after that step, and a torn last line."""
+    """Appends to `metrics.jsonl`. Opening it at a step drops the lines after it, and a torn last one."""
 
     def __init__(self, folder: Path, step: int, wandb_project: str | None = None, config: dict | None = None):
         self.path = folder / "metrics.jsonl"
@@ -58,6 +58,6 @@ def _start_wandb(project: str, folder: Path, config: dict | None):
         import wandb
     except ImportError:
         raise ValueError(
-            f"wandb_project: {project!r} was given, but wandb is not installed; pip install wandb, or leave it out"
+            f"wandb_project: {project!r} needs wandb, which is not installed; install it, or leave this out"
         ) from None
     return wandb.init(project=project, name=folder.name, id=folder.name, resume="allow", config=config)

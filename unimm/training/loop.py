@@ -1,7 +1,8 @@
 """The one loop. It knows steps, positions, time and files; a stage knows the losses, an engine the device.
 
-Everything random is a function of (seed, position): a batch by the stage's promise, the draws of a micro-batch by the
-generator it is given. So a run that was killed and resumed ends with the bits of one that was not.
+Everything random is a function of (seed, position): a batch by the stage's promise, the draws of a
+micro-batch by the generator it is given. So a run that was killed and resumed ends with the bits of one that
+was not.
 """
 
 from __future__ import annotations
@@ -102,8 +103,8 @@ class _Loop:
         self.micro_batch, rest = divmod(recipe.batch_size, engine.world * recipe.accumulation)
         if rest:
             raise ValueError(
-                f"batch_size: expected a multiple of ranks x accumulation = {engine.world} x {recipe.accumulation}, "
-                f"got {recipe.batch_size}"
+                "batch_size: expected a multiple of ranks x accumulation = "
+                f"{engine.world} x {recipe.accumulation}, got {recipe.batch_size}"
             )
         self.state, self.saved_step = _State(), -1
         if found is not None:
@@ -151,7 +152,7 @@ class _Loop:
                 self.log.close()
 
     def _starts(self) -> Iterator[int]:
-        """First positions of this rank's micro-batches. Rank r is to one update what r more accumulations would be."""
+        """First positions of this rank's micro-batches; ranks share an update as accumulations do."""
         position = self.state.samples
         for _ in range(self.state.step, self.recipe.num_steps):
             for micro in range(self.recipe.accumulation):
@@ -201,8 +202,9 @@ class _Loop:
         sums = self.engine.mean({name: float(value) for name, value in self.state.sums.items()})
         if not all(map(math.isfinite, [*sums.values(), float(self.norm)])):
             raise FloatingPointError(
-                f"step {self.state.step}: expected finite losses and gradient, got sums {sums} and norm {float(self.norm)}; "
-                f"the last checkpoint is {checkpoint.latest(self.run)}; lower optim.lr or look at the batches since then"
+                f"step {self.state.step}: expected finite losses and gradient, "
+                f"got sums {sums}, norm {float(self.norm)}; the last checkpoint is {checkpoint.latest(self.run)}; "
+                "lower optim.lr, or look at the batches since then"
             )
         return sums
 
@@ -243,7 +245,7 @@ class _Loop:
 
 
 def draws(seed: int, start: int, device: torch.device) -> torch.Generator:
-    """The generator of the micro-batch that starts at `start`; torch's global one (for dropout) is set alike."""
+    """The generator of the micro-batch at `start`; torch's global one (for dropout) is set alike."""
     number = int.from_bytes(hashlib.sha256(f"{seed} {start}".encode()).digest()[:7], "little")
     torch.manual_seed(number)
     return torch.Generator(device).manual_seed(number)
@@ -251,7 +253,7 @@ def draws(seed: int, start: int, device: torch.device) -> torch.Generator:
 
 @contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """SIGTERM and the first Ctrl-C ask the loop to stop after this step, with a checkpoint; the second Ctrl-C insists."""
+    """SIGTERM and the first Ctrl-C ask for a stop after this step, with a checkpoint; the second insists."""
     asked, before = threading.Event(), {}
 
     def ask(number, frame):

@@ -1,4 +1,4 @@
-"""Parameters to optimisers: a table of groups, AdamW (fused), Muon for matrices, and the learning-rate schedule."""
+"""Parameters to optimisers: a table of groups, AdamW, Muon for matrices, the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def freeze_and_collect(modules: Mapping[str, nn.Module], groups: Mapping[str, Gr
 
     Args:
         modules: the stage's named modules.
-        groups: dotted prefixes of parameter names, such as "llm" or "model.dit.blocks"; each must match something.
+        groups: dotted prefixes of parameter names, such as "llm" or "model.dit.blocks"; each must match
+        something.
 
     Raises:
         ValueError: a name that matches no parameter, a parameter that no name covers, or nothing to train.
@@ -115,13 +116,13 @@ class Optimizers:
             self.all["adamw"] = torch.optim.AdamW(
                 adamw, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=True
             )
-        if muon:  # updates as large as AdamW's, so both share lr and weight decay (Liu et al. 2025, arXiv 2502.16982)
+        if muon:  # updates of AdamW's size: both share lr and decay (Liu et al. 2025, arXiv 2502.16982)
             self.all["muon"] = torch.optim.Muon(
                 muon, lr=optim.lr, momentum=optim.muon_momentum, adjust_lr_fn="match_rms_adamw"
             )
 
     def step(self, factor: float) -> Tensor:
-        """Clip, update with `factor` of the peak learning rate, clear gradients; return the norm before clipping."""
+        """Clip, update with `factor` of the peak rate, clear gradients; return the norm before clipping."""
         clip = math.inf if self.optim.clip is None else self.optim.clip
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
         for optimizer in self.all.values():

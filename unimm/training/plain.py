@@ -1,4 +1,4 @@
-"""The engine of one process, on CPU or GPU. `engine.py` holds the other one, DeepSpeed's, with the same members."""
+"""The engine of one process, on CPU or GPU. `engine.py` holds DeepSpeed's, with the same members."""
 
 from __future__ import annotations
 

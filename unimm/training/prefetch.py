@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 def prefetch(make: Callable[[K], V], keys: Iterable[K], ahead: int, workers: int = 1) -> Iterator[V]:
-    """Yield `make(key)` for each key, in order; up to `ahead` are under way. An error appears where its batch would."""
+    """Yield `make(key)` for each key, in order, up to `ahead` under way; errors in their place."""
     if ahead == 0:
         yield from map(make, keys)
         return

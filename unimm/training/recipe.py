@@ -1,4 +1,4 @@
-"""What a training run is: frozen dataclasses that a YAML file fills. A stage's own recipe holds one `TrainRecipe`."""
+"""What a training run is: dataclasses that a YAML file fills. A stage's own recipe holds a `TrainRecipe`."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class TrainRecipe:
                 _positive(name, getattr(self, name))
         if self.batch_size % self.accumulation:
             raise ValueError(
-                f"batch_size: expected a multiple of accumulation ({self.accumulation}), got {self.batch_size}"
+                f"batch_size: expected a multiple of accumulation {self.accumulation}, got {self.batch_size}"
             )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay: expected a number between 0 and 1, got {self.ema_decay}")

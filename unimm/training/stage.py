@@ -15,8 +15,9 @@ from unimm.training.recipe import Group
 class Stage(Protocol):
     """One stage of training: what it trains, on what, and by which losses.
 
-    Two more members are used when they are there: `sample(folder: Path, step: int)` writes pictures (called with averaged
-    weights, in eval mode, without gradients), and `compile()` replaces compiling the forward of every module.
+    Two more members are used when they are there: `sample(folder: Path, step: int)` writes pictures (called
+    with averaged weights, in eval mode, without gradients), and `compile()` replaces compiling the forward of
+    every module.
     """
 
     modules: Mapping[str, nn.Module]  # saved in checkpoints under these names, the frozen ones too
@@ -29,10 +30,10 @@ class Stage(Protocol):
         """
 
     def step(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
-        """Scalar losses, each a mean over the batch; "loss" is the one minimised. Draws come from `generator` only.
+        """Scalar losses, means over the batch; "loss" is the one minimised. Draws come from `generator` only.
 
-        Called under autocast where the recipe says bf16. The generator is a function of (seed, start) alone, so a
-        batch draws the same noise on whatever rank and after whatever resume.
+        Called under autocast where the recipe says bf16. The generator is a function of (seed, start) alone,
+        so a batch draws the same noise on whatever rank and after whatever resume.
         """
 
 
@@ -42,7 +43,7 @@ def sample_hook(stage: Stage):
 
 
 def compile_modules(stage: Stage) -> None:
-    """Let the stage compile itself, or compile each module's forward in place (names of weights stay as they are)."""
+    """Let the stage compile itself, or compile each module's forward in place; names of weights stay."""
     if hasattr(stage, "compile"):
         stage.compile()
         return
