@@ -172,3 +172,26 @@ def test_help_lists_every_command(unimm):
 def test_main_reads_debug_wherever_it_stands(tmp_path):
     with pytest.raises(FileNotFoundError):
         cli.main(["caption", str(tmp_path / "missing.png"), "--debug"])
+
+
+def test_train_lists_its_stages(unimm):
+    code, out, _ = unimm("train")
+    assert code == 0
+    assert "encoder" in out.split()
+
+
+def test_train_hands_the_recipe_and_its_changes_to_the_stage(unimm, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "unimm.training.stages.main", lambda stage, arguments: given.append((stage, arguments))
+    )
+    assert unimm("train", "encoder", "recipe.yaml", "train.num_steps=2", "optim.lr=-1")[0] == 0
+    assert given == [("encoder", ["recipe.yaml", "train.num_steps=2", "optim.lr=-1"])]
+
+
+def test_an_unknown_stage_gets_a_suggestion(unimm):
+    refused(unimm("train", "encodr", "recipe.yaml"), "encodr", "did you mean 'encoder'")
+
+
+def test_a_missing_recipe_is_refused(unimm):
+    refused(unimm("train", "encoder", "missing.yaml"), "missing.yaml")

@@ -156,12 +156,23 @@ def demo(
     print(f"Done in {time.perf_counter() - start:.0f} s: {page} shows it all, {sheet} is its picture.")
 
 
-@app.command(context_settings=FORWARD)
-def train(context: typer.Context) -> None:
-    """Train a stage: unimm train STAGE CONFIG key=value..."""
+@app.command()
+def train(
+    stage: Annotated[
+        str | None, typer.Argument(help="Which stage; without one the stages are listed.")
+    ] = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CONFIG [KEY=VALUE]...", help="A YAML file and changes to it."),
+    ] = None,
+) -> None:
+    """Train a stage of a model."""
     from unimm.training import stages
 
-    stages.main(context.args)
+    if stage is None:
+        print("\n".join(stages.STAGES))
+    else:
+        stages.main(stage, recipe or [])
 
 
 @evaluation.command("world", context_settings=FORWARD)
