@@ -273,6 +273,11 @@ class UniMM(PreTrainedModel):
                 module.reset_tables()
         if (folder / "tokenizer.json").is_file():
             model.tokenizer = load_tokenizer(folder)
+            rows = config.settings.llm.vocab_size
+            if len(model.tokenizer) > rows:
+                raise ValueError(
+                    f"tokenizer: expected at most {rows} tokens (llm.vocab_size), got {len(model.tokenizer)}"
+                )
         return model
 
     def save_pretrained(

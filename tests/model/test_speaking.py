@@ -1,0 +1,173 @@
+"""Captions, answers and scores: the same alone and in a batch, from pictures and from latents."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.model.small import small_model, small_tokenizer
+from unimm.model.inputs import batch_of, rows_of, user
+from unimm.model.speaking import likelihood
+from unimm.model.verifying import word_ids
+from unimm.parts import Image as Picture
+from unimm.parts import Text, Turn
+from unimm.text.tokenizer import encode, special_ids
+from unimm.verify.prompt_confidence import self_certainty
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_model(seed=2)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    noise = torch.rand(3, 20, 20, 3, generator=torch.Generator().manual_seed(0)) * 255
+    return [Image.fromarray(picture.numpy()) for picture in noise.to(torch.uint8)]
+
+
+QUESTIONS = ["How many?", "Which colour is the star on the left of all?", "a"]
+
+
+def test_captions_are_the_same_alone_and_in_a_list(model, pictures):
+    together = model.caption(pictures, max_new_tokens=8)
+    assert together == [model.caption(picture, max_new_tokens=8) for picture in pictures]
+    assert all(together), "empty captions would prove nothing"
+
+
+def test_answers_are_the_same_alone_and_in_a_list(model, pictures):
+    together = model.answer(pictures, QUESTIONS, max_new_tokens=8)
+    pairs = zip(pictures, QUESTIONS, strict=True)
+    assert together == [model.answer(picture, question, max_new_tokens=8) for picture, question in pairs]
+
+
+def test_one_question_or_one_picture_serves_all(model, pictures):
+    assert model.answer(pictures, "How many?") == [model.answer(p, "How many?") for p in pictures]
+    assert model.answer(pictures[0], QUESTIONS) == [model.answer(pictures[0], q) for q in QUESTIONS]
+    with pytest.raises(ValueError, match="one for each of 3 pictures, got 2"):
+        model.answer(pictures, QUESTIONS[:2])
+
+
+def test_latents_do_as_well_as_the_picture(model, pictures):
+    from unimm.latents.pixels import to_pixels
+
+    with torch.no_grad():
+        latents = model.encode_image(to_pixels(pictures, 12))
+    assert model.caption(latents, max_new_tokens=8) == model.caption(pictures, max_new_tokens=8)
+    assert model.answer(latents[1], "a?") == model.answer(pictures[1], "a?")
+    torch.testing.assert_close(
+        torch.tensor(model.verify(latents, "a star")), torch.tensor(model.verify(pictures, "a star"))
+    )
+
+
+def test_the_likeliest_choice_is_the_answer(model, pictures):
+    choices = ["yes", "no", "a blue star", "two"]
+    totals = []
+    for choice in choices:
+        row = rows_of(model, [[user(Picture(pictures[0]), "a?")]], open_turn=True)
+        marks, words = special_ids(small_tokenizer()), encode(small_tokenizer(), choice)
+        turns = [user(encoded(model, pictures[0]), "a?")]
+        row = rows_of(model, [turns], open_turn=True)[0]
+        total = 0.0
+        with torch.no_grad():
+            for token in [*words, marks.turn_end]:
+                logits = model.llm.lm_head(model(batch_of(model, [row]))[0, -1])
+                total += float(logits.log_softmax(-1)[token])
+                row.add([token], labelled=False)
+        totals.append(total)
+    turns = [[user(encoded(model, pictures[0]), "a?"), Turn("assistant", (Text(c),))] for c in choices]
+    assert likelihood(model, turns).tolist() == pytest.approx(totals, abs=1e-3)
+    assert model.answer(pictures[0], "a?", choices=choices) == choices[totals.index(max(totals))]
+
+
+def encoded(model, picture) -> Picture:
+    from unimm.latents.pixels import to_pixels
+
+    with torch.no_grad():
+        return Picture(latents=model.encode_image(to_pixels([picture], 12))[0])
+
+
+def test_words_never_hold_a_mark_of_an_image(model, pictures, monkeypatch):
+    marks, head = special_ids(small_tokenizer()), model.llm.lm_head
+    eager_to_draw = torch.zeros(300)
+    eager_to_draw[[marks.image_start, marks.image_slot, marks.image_end]] = 1e4
+    monkeypatch.setattr(head, "forward", lambda h: torch.nn.functional.linear(h, head.weight) + eager_to_draw)
+    free = model.caption(pictures[0], max_new_tokens=4)
+    monkeypatch.undo()
+    assert free == model.caption(pictures[0], max_new_tokens=4)
+
+
+@pytest.mark.parametrize("shift", [1, 0], ids=["standard", "reference"])
+def test_prompt_confidence_looks_at_the_published_positions(model, pictures, shift):
+    part, prompt = encoded(model, pictures[0]), "a blue star"
+    row = rows_of(model, [[user(part, "Describe this image.")]], open_turn=True)[0]
+    start, words = len(row.ids), encode(small_tokenizer(), prompt)
+    row.add(words, labelled=False)
+    with torch.no_grad():
+        logits = model.llm.lm_head(model(batch_of(model, [row]))[0])
+    expected = self_certainty(logits[start - shift : start + len(words) - shift]).mean()
+    name = "prompt_confidence" if shift else "prompt_confidence_reference"
+    assert model.verify(part, prompt, name) == pytest.approx([float(expected)], abs=1e-5)
+
+
+def test_answer_logits_ask_the_published_question_and_read_the_answer(model, pictures, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "unimm.model.verifying.rows_of",
+        lambda m, turns, open_turn: asked.append(turns[0][0]) or rows_of(m, turns, open_turn),
+    )
+    head, marks = model.llm.lm_head, special_ids(small_tokenizer())
+    script = [encode(small_tokenizer(), "yes")[0], marks.turn_end]
+    calls = []
+
+    def scripted(h):
+        logits = torch.zeros(len(h), 300)
+        logits[:, script[len(calls)]] = 6.0
+        calls.append(1)
+        return logits
+
+    monkeypatch.setattr(head, "forward", scripted)
+    score = model.verify(pictures[0], "a {red} star")[0]
+    assert asked[0].parts[1].text == "Does this image align with the prompt: a {red} star?"
+    assert isinstance(asked[0].parts[0], Picture)
+    assert score == pytest.approx(6.0, abs=0.01)
+
+
+def test_yes_is_known_however_it_is_written(model):
+    ids = word_ids(model, "yes")
+    assert encode(small_tokenizer(), "yes")[0] in ids
+    assert not set(ids) & set(word_ids(model, "no"))
+    assert all(small_tokenizer().decode([token]).strip() for token in ids)
+
+
+def test_scores_are_the_same_alone_and_in_a_list(model, pictures):
+    for verifier in ("answer_logits", "prompt_confidence"):
+        together = model.verify(pictures, QUESTIONS, verifier)
+        alone = [model.verify(p, q, verifier)[0] for p, q in zip(pictures, QUESTIONS, strict=True)]
+        assert together == pytest.approx(alone, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "words"),
+    [
+        (None, ValueError, "expected a picture, got None"),
+        ([], ValueError, "at least one picture"),
+        (b"not a picture", ValueError, "not a picture"),
+        ("/nowhere/x.png", FileNotFoundError, "no file at /nowhere/x.png"),
+        (torch.zeros(4, 8), ValueError, r"latents: expected \[N C\] with N=9, got 4"),
+    ],
+)
+def test_what_is_no_picture_is_refused(model, image, error, words):
+    for ask in (model.caption, lambda x: model.answer(x, "a?"), lambda x: model.verify(x, "a")):
+        with pytest.raises(error, match=words):
+            ask(image)
+
+
+def test_questions_must_ask_something_and_fit(model, pictures):
+    with pytest.raises(ValueError, match="question: expected some words"):
+        model.answer(pictures[0], " ")
+    with pytest.raises(ValueError, match="expected at most 160 tokens"):
+        model.answer(pictures[0], "why " * 200)
+    with pytest.raises(ValueError, match="max_new_tokens"):
+        model.caption(pictures[0], max_new_tokens=0)
