@@ -62,7 +62,6 @@ def test_pixels_that_are_not_finite_are_refused():
         to_images(torch.full((1, 3, 2, 2), float("nan")))
 
 
-@pytest.mark.parity
 @pytest.mark.parametrize("size", [5, 20])
 def test_resampling_agrees_with_pil(picture, size):
     ours = to_images(to_pixels([picture], size))[0]
@@ -90,6 +89,12 @@ def test_transparency_is_laid_on_white_and_orientation_applied(picture):
 def test_sixteen_bit_greys_keep_their_brightness():
     grey = Image.fromarray(np.full((2, 2), 32768, dtype=np.uint16))
     assert np.asarray(load_image(png(grey)))[0, 0].tolist() == [128, 128, 128]
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_numbers_without_a_known_range_are_refused(mode):
+    with pytest.raises(ValueError, match=f"mode {mode}"):
+        load_image(Image.new(mode, (2, 2)))
 
 
 def test_a_missing_file_is_named(tmp_path):

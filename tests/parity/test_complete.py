@@ -40,6 +40,5 @@ def test_a_file_present_is_read_by_a_test(name):
     assert not (tested and later), f"{name}: is tested; take it out of LATER"
 
 
-@pytest.mark.parity
 def test_a_set_holds_at_least_one_file():
     assert recorded_files(), "no recorded numbers found; is UNIMM_FIXTURES right?"

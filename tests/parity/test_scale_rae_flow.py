@@ -163,3 +163,13 @@ def test_plain_euler_over_the_same_grid(recorded):
     drawn = euler(head.velocity, head.noise, scale_rae_grid(len(pairs) + 1, head.alpha).flip(0))
     wanted = recorded.tensors["out.sample_textbook_euler_same_grid"]
     torch.testing.assert_close(head.statistics.restore(drawn), wanted, **TOLERANCE)
+
+
+@pytest.mark.parity("scale_rae/dit_tiny", "scale_rae/flow_plain", "scale_rae/flow_stats")
+def test_names_read_and_written_back_are_the_published_ones(recorded):
+    published = recorded.under("param.")
+    names = FLOW_HEAD if "model.pos_embed" in published else DIT
+    parameters, tables = names.read(published)
+    written = names.write(parameters | tables)
+    assert written.keys() == published.keys()
+    assert all(torch.equal(written[k], published[k]) for k in published)

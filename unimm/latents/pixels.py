@@ -104,6 +104,8 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         raise ValueError(f"{name}: damaged or cut short ({error})") from error
     if image.mode.startswith("I;16"):
         return _from_array((np.asarray(image) / 65535.0).astype(np.float32))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"{name}: mode {image.mode} has no known range; pass a float array in [0, 1]")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")
         paper = Image.new("RGBA", layer.size, "white")
