@@ -1,0 +1,199 @@
+"""The encoder stage: SigLIP 2's recipe in small (Tschannen et al. 2025, arXiv 2502.14786).
+
+Three losses on one latent grid: a sigmoid contrastive loss on captions, captioning, and a dense term, here masked
+prediction: some patches are hidden and the whole picture is asked for. The dense term is what keeps outlines; a purely
+contrastive encoder of this size throws them away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unimm.data.order import shuffled
+from unimm.data.world import Pictures
+from unimm.latents.decoder import DecoderConfig, RAEDecoder
+from unimm.latents.encoder import EncoderConfig, build_encoder
+from unimm.latents.pixels import resize_pixels
+from unimm.llm.attention import train_short_rows
+from unimm.llm.qwen import LLMConfig, build_llm
+from unimm.text.tokenizer import encode, load_tokenizer, special_ids
+from unimm.training.pictures import save_grid
+from unimm.training.recipe import Group, TrainRecipe
+from unimm.world.language import describe, phrase
+
+_DENSITY = 0.9  # of captions: nearly everything is told, so that few pictures of a batch share a caption
+
+
+@dataclass(frozen=True)
+class EncoderLosses:
+    """Weights of the three terms."""
+
+    pixels: float = 10.0  # L1 in [0, 1], about 0.03 when learnt
+    contrastive: float = 0.1
+    caption: float = 0.25  # nats per token
+
+
+@dataclass(frozen=True)
+class EncoderRecipe:
+    """What the encoder stage is run with."""
+
+    train: TrainRecipe
+    pictures: Pictures
+    tokenizer: str  # folder
+    encoder: EncoderConfig
+    text: LLMConfig  # the tower that reads captions; thrown away afterwards
+    painter: DecoderConfig  # the light decoder of the dense term; thrown away afterwards
+    losses: EncoderLosses = EncoderLosses()
+    mask_probability: float = 0.5  # of a picture being masked at all
+    largest_mask: float = 0.6  # fraction of patches hidden, drawn uniformly up to here
+    latent_noise: float = 0.5  # largest noise on latents that the painter sees: robust latents are easier to generate
+
+
+class Heads(nn.Module):
+    """What the losses need besides the encoder: a pooling query, a text tower, a painter."""
+
+    def __init__(self, recipe: EncoderRecipe):
+        super().__init__()
+        channels, width = recipe.encoder.width, recipe.text.width
+        self.probe = nn.Parameter(torch.randn(1, 1, channels) * channels**-0.5)
+        self.pool = nn.MultiheadAttention(channels, recipe.encoder.heads, batch_first=True)
+        self.image_out = nn.Linear(channels, width)
+        self.prefix = nn.Linear(channels, width)
+        self.text = build_llm(recipe.text)
+        train_short_rows(self.text)
+        self.text_out = nn.Linear(width, width)
+        self.painter = RAEDecoder(recipe.painter)
+        self.log_scale = nn.Parameter(torch.tensor(np.log(10.0), dtype=torch.float32))
+        self.bias = nn.Parameter(torch.tensor(-10.0))
+
+    def image_embedding(self, latents: Tensor) -> Tensor:
+        """Return unit vectors [B D] of latents [B N C]: attention pooling, as SigLIP's head."""
+        pooled, _ = self.pool(self.probe.expand(len(latents), -1, -1), latents, latents, need_weights=False)
+        return F.normalize(self.image_out(pooled[:, 0]).float(), dim=-1)
+
+    def text_embedding(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return unit vectors [B D] of captions [B T]: the state at each caption's last token."""
+        states = self.text.model(inputs_embeds=self.text.model.embed_tokens(ids), attention_mask=_NO_MASK)
+        last = states.last_hidden_state[torch.arange(len(ids)), lengths - 1]
+        return F.normalize(self.text_out(last).float(), dim=-1)
+
+    def caption_loss(self, latents: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return the cross entropy of captions [B T] that follow their latents [B N C]."""
+        num_tokens = latents.shape[1]
+        embeds = torch.cat([self.prefix(latents), self.text.model.embed_tokens(ids)], dim=1)
+        states = self.text.model(inputs_embeds=embeds, attention_mask=_NO_MASK).last_hidden_state
+        counted = torch.arange(ids.shape[1])[None] < lengths[:, None]
+        logits = self.text.lm_head(states[:, num_tokens - 1 : -1][counted])
+        return F.cross_entropy(logits.float(), ids[counted])
+
+
+_NO_MASK = {"full_attention": None}  # right padding under causal attention needs none
+
+
+def sigmoid_loss(image: Tensor, text: Tensor, same: Tensor, log_scale: Tensor, bias: Tensor) -> Tensor:
+    """Return the pairwise sigmoid loss per image (Zhai et al. 2023, SigLIP, algorithm 1).
+
+    Args:
+        image: [B D] unit vectors.
+        text: [B D] unit vectors.
+        same: [B B] bool, whether caption j is true of image i; equal captions count as one.
+    """
+    logits = image @ text.T * log_scale.exp() + bias
+    sign = same.float() * 2 - 1
+    return -F.logsigmoid(sign * logits).sum() / len(image)
+
+
+def hide_patches(pixels: Tensor, patch: int, hidden: Tensor) -> Tensor:
+    """Return pixels [B 3 Hp Wp] with the patches hidden [B N] (bool) painted mid-grey."""
+    side = pixels.shape[-1] // patch
+    mask = hidden.view(-1, 1, side, side).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+    return torch.where(mask, 0.5, pixels)
+
+
+class EncoderStage:
+    """Contrast, captioning and masked prediction on pictures of the world."""
+
+    def __init__(self, recipe: EncoderRecipe):
+        self.recipe = recipe
+        self.store = recipe.pictures.open()
+        self.tokenizer = load_tokenizer(recipe.tokenizer)
+        self.modules = {"encoder": build_encoder(recipe.encoder), "heads": Heads(recipe)}
+        self.groups = {
+            "encoder": Group(optimizer="muon"),
+            "encoder.embeddings": Group(),
+            "heads": Group(optimizer="muon"),
+            "heads.text.model.embed_tokens": Group(),
+        }
+
+    def batch(self, start: int, count: int) -> dict[str, Tensor]:
+        indices = shuffled(self.store.count, self.recipe.train.seed, start, count)
+        captions = [self._caption(start + offset, int(index)) for offset, index in enumerate(indices)]
+        ids, lengths = self._tokens(captions)
+        _, group = np.unique(captions, return_inverse=True)
+        pixels = torch.from_numpy(self.store.pictures[indices])
+        return {"pixels": pixels, "ids": ids, "lengths": lengths, "group": torch.from_numpy(group)}
+
+    def _caption(self, position: int, index: int) -> str:
+        rng = np.random.default_rng([self.recipe.train.seed, position])
+        return phrase(describe(self.store.scene(index), rng, _DENSITY), rng)
+
+    def _tokens(self, captions: list[str]) -> tuple[Tensor, Tensor]:
+        marks = special_ids(self.tokenizer)
+        rows = [[*encode(self.tokenizer, text), marks.turn_end] for text in captions]
+        lengths = torch.tensor([len(row) for row in rows])
+        # One width for every batch: compiled code is made once.
+        ids = torch.full((len(rows), self.recipe.text.context), marks.pad)
+        for at, row in enumerate(rows):
+            ids[at, : len(row)] = torch.tensor(row)
+        return ids, lengths
+
+    def step(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        encoder, heads, recipe = self.modules["encoder"], self.modules["heads"], self.recipe
+        pixels = batch["pixels"].permute(0, 3, 1, 2).float() / 255
+        small = resize_pixels(pixels, recipe.encoder.image_size)
+        latents = encoder(hide_patches(small, recipe.encoder.patch_size, self._hidden(len(small), generator)))
+        amount = torch.rand(len(latents), 1, 1, generator=generator) * recipe.latent_noise
+        noisy = latents + amount * torch.randn(latents.shape, generator=generator)
+        painted = (heads.painter(noisy) - pixels).abs().mean()
+        same = batch["group"][:, None] == batch["group"][None]
+        contrast = sigmoid_loss(
+            heads.image_embedding(latents),
+            heads.text_embedding(batch["ids"], batch["lengths"]),
+            same,
+            heads.log_scale,
+            heads.bias,
+        )
+        caption = heads.caption_loss(latents, batch["ids"], batch["lengths"])
+        weights = recipe.losses
+        loss = weights.pixels * painted + weights.contrastive * contrast + weights.caption * caption
+        return {"loss": loss, "pixels": painted, "contrastive": contrast, "caption": caption}
+
+    def _hidden(self, count: int, generator: torch.Generator) -> Tensor:
+        masked = torch.rand(count, 1, generator=generator) < self.recipe.mask_probability
+        ratio = torch.rand(count, 1, generator=generator) * self.recipe.largest_mask
+        tokens = self.recipe.encoder.num_tokens
+        return (torch.rand(count, tokens, generator=generator) < ratio) & masked
+
+    def compile(self) -> None:
+        self.modules["encoder"].compile()
+        self.modules["heads"].painter.compile()
+        self.modules["heads"].text.model.compile()
+
+    def sample(self, folder: Path, step: int) -> None:
+        """Draw the first pictures of the store beside what the painter makes of their latents."""
+        pixels = torch.from_numpy(self.store.pictures[:32]).permute(0, 3, 1, 2).float() / 255
+        latents = self.modules["encoder"].encode(resize_pixels(pixels, self.recipe.encoder.image_size))
+        painted = self.modules["heads"].painter.decode(latents)
+        save_grid(torch.stack([pixels, painted], 1).flatten(0, 1), folder, step, columns=16)
+
+
+def build(recipe: EncoderRecipe) -> Any:
+    """Return the stage of a recipe."""
+    return EncoderStage(recipe)

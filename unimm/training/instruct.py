@@ -1,0 +1,28 @@
+"""The instruct stage: visual instruction tuning of a joint model, on talks of several turns with pictures in and out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unimm.model.unimm import UniMM
+from unimm.training.joint import JOINT_GROUPS, TalkData, TalkStage, talk_rows
+from unimm.training.recipe import TrainRecipe
+
+
+@dataclass(frozen=True)
+class InstructRecipe:
+    """What the instruct stage is run with."""
+
+    train: TrainRecipe
+    data: TalkData
+    start: str  # model folder
+    noise_draws: int = 4
+    flow_weight: float = 2.0
+
+
+class InstructStage(TalkStage):
+    """The joint stage's step from a trained model, on longer talks."""
+
+    def __init__(self, recipe: InstructRecipe):
+        model = UniMM.from_pretrained(recipe.start)
+        super().__init__(model, talk_rows(recipe, model), JOINT_GROUPS, recipe.noise_draws, recipe.flow_weight)

@@ -1,0 +1,215 @@
+"""The joint stage: one model learns to talk, to see and to draw, on cross entropy + 2 x flow loss (arXiv 2601.16208, section 4)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from unimm.data.cache import CacheLayout, LatentCache, fill_cache
+from unimm.data.order import shuffled
+from unimm.data.talk import TALKS, Talk
+from unimm.data.world import PictureStore, Pictures
+from unimm.latents.pixels import resize_pixels
+from unimm.llm.attention import train_short_rows
+from unimm.model.config import ModelSettings, UniMMConfig
+from unimm.model.unimm import UniMM
+from unimm.parts import Batch
+from unimm.text.chat import Rendered, collate, render
+from unimm.text.tokenizer import load_tokenizer, special_ids
+from unimm.training import checkpoint
+from unimm.training.decoder import trained
+from unimm.training.pictures import save_grid
+from unimm.training.recipe import FROZEN, Group, TrainRecipe
+from unimm.weights.folder import load_strictly
+
+_SHARD = 20_000
+_SAMPLE_PROMPTS = (
+    "a photo of a red circle", "a star", "a blue square and a yellow heart", "two green stars", "three white hearts",
+    "a black cross left of a pink moon", "a triangle above a square", "four orange squares on a slate background",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TalkData:
+    """Which rows are read: a repeating pattern of kinds, over pictures whose latents are cached."""
+
+    pictures: Pictures
+    latents: str  # folder of the latent cache, filled on first use
+    pattern: tuple[str, ...] = ("draw", "draw", "look")
+    row_length: int = 96  # positions every row is padded to: compiled code is made once
+    context_noise: float = 0.3  # largest noise on seen latents, which may later be drawn ones
+
+    def __post_init__(self):
+        for kind in self.pattern:
+            if kind not in TALKS:
+                raise ValueError(f"pattern: unknown kind {kind!r} (known: {', '.join(TALKS)})")
+
+
+@dataclass(frozen=True)
+class JointRecipe:
+    """What the joint stage is run with."""
+
+    train: TrainRecipe
+    data: TalkData
+    model: ModelSettings
+    tokenizer: str  # folder
+    codec_run: str  # run folder of the decoder stage: encoder, statistics, decoder
+    noise_draws: int = 4  # noise and time draws per picture; the LLM runs once for all
+    flow_weight: float = 2.0
+
+
+class TalkRows:
+    """Rows of talk with their latents: a pure function of the position."""
+
+    def __init__(self, data: TalkData, seed: int, store: PictureStore, latents: LatentCache, tokenizer):
+        self.data, self.seed, self.store, self.latents, self.tokenizer = data, seed, store, latents, tokenizer
+        self.num_slots = latents.layout.num_tokens
+
+    def batch(self, start: int, count: int) -> Batch:
+        """Return rows start ... start + count - 1."""
+        own = shuffled(self.store.count, self.seed, start, count)
+        other = shuffled(self.store.count, self.seed + 1, start, count)
+        talks = [self._talk(start + at, int(own[at]), int(other[at])) for at in range(count)]
+        rows = [render(talk.turns, self.tokenizer, self.num_slots) for talk in talks]
+        seen, drawn = [], []
+        for row, talk, pair in zip(rows, talks, zip(own, other, strict=True), strict=True):
+            for slots, which in zip(row.runs, talk.pictures, strict=True):
+                (drawn if slots.target else seen).append(pair[which])
+        batch = collate(rows, special_ids(self.tokenizer).pad, self._latents(seen), self._latents(drawn))
+        return self._padded(batch, rows)
+
+    def _talk(self, position: int, own: int, other: int) -> Talk:
+        rng = np.random.default_rng([self.seed, position])
+        kind = self.data.pattern[position % len(self.data.pattern)]
+        return TALKS[kind](self.store.scene(own), self.store.scene(other), rng)
+
+    def _latents(self, indices: list[int]) -> Tensor | None:
+        return self.latents[indices] if indices else None
+
+    def _padded(self, batch: Batch, rows: list[Rendered]) -> Batch:
+        missing = self.data.row_length - batch.input_ids.shape[1]
+        if missing < 0:
+            longest = max(len(row.ids) for row in rows)
+            raise ValueError(f"data.row_length: expected {longest} or more for these rows, got {self.data.row_length}")
+        pad = nn.functional.pad
+        return replace(
+            batch,
+            input_ids=pad(batch.input_ids, (0, missing), value=special_ids(self.tokenizer).pad),
+            labels=pad(batch.labels, (0, missing), value=-100),
+            attention_mask=pad(batch.attention_mask, (0, missing), value=False),
+        )
+
+
+def cached_latents(model: UniMM, store: PictureStore, folder: str) -> LatentCache:
+    """Return the normalised latents of a store's pictures, encoded on first use with the model's frozen encoder."""
+    settings = model.config.settings
+    layout = CacheLayout(
+        store.count, settings.num_queries, settings.dit.channels, _SHARD, f"{weights_hash(model.encoder)}/{store.seed}"
+    )
+
+    @torch.no_grad()
+    def encode(start: int, stop: int) -> Tensor:
+        pixels = resize_pixels(store.pixels_of(range(start, stop)), settings.encoder.image_size)
+        return model.encode_image(pixels)
+
+    with Progress() as progress:
+        task = progress.add_task("encoding pictures", total=store.count)
+        for done in fill_cache(folder, layout, encode):
+            progress.update(task, completed=done)
+    return LatentCache(folder, layout.key)
+
+
+def weights_hash(module: nn.Module) -> str:
+    """Return a short hash of a module's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@dataclass
+class TalkStage:
+    """Rows in, cross entropy and flow loss out: the step that the joint and the instruct stages share."""
+
+    model: UniMM
+    rows: TalkRows
+    groups: Mapping[str, Group]
+    noise_draws: int
+    flow_weight: float
+    modules: dict[str, nn.Module] = field(init=False)
+
+    def __post_init__(self) -> None:
+        train_short_rows(self.model.llm)
+        self.modules = {"model": self.model}
+
+    def batch(self, start: int, count: int) -> Batch:
+        return self.rows.batch(start, count)
+
+    def step(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        if batch.context_latents is not None:
+            batch = replace(batch, context_latents=self._noised(batch.context_latents, generator))
+        losses = self.model.training_losses(batch, noise_draws=self.noise_draws, generator=generator)
+        total = losses.ce + self.flow_weight * losses.flow
+        return {"loss": total, "ce": losses.ce, "flow": losses.flow}
+
+    def _noised(self, latents: Tensor, generator: torch.Generator) -> Tensor:
+        device = generator.device
+        amount = torch.rand(len(latents), 1, 1, generator=generator, device=device) * self.rows.data.context_noise
+        noise = torch.randn(latents.shape, generator=generator, device=device)
+        return latents + (amount * noise).to(latents.device)
+
+    def compile(self) -> None:
+        self.model.llm.model.compile()
+        self.model.dit.compile()
+
+    def sample(self, folder: Path, step: int) -> None:
+        """Draw a few prompts, four times each."""
+        drawn = self.model.generate_image(list(_SAMPLE_PROMPTS), num_images_per_prompt=4, seed=0, output_type="pt")
+        save_grid(drawn.images, folder, step, columns=8)
+
+    def export(self, newest: Path, folder: Path) -> None:
+        """Write the (averaged) weights of a checkpoint as a model folder, parameters in bfloat16."""
+        prefix = "model."
+        averaged = {key.removeprefix(prefix): value for key, value in checkpoint.averaged_state(newest).items()}
+        state = {**self.model.state_dict(), **averaged}
+        for tied, source in self.model.all_tied_weights_keys.items():
+            state[tied] = state[source]
+        self.model.save_pretrained(folder, dtype=torch.bfloat16, state_dict=state, max_shard_size="15MB")
+
+
+# Who learns. The encoder and the decoder are frozen; lookups and outputs do better with AdamW, matrices inside with Muon.
+JOINT_GROUPS = {
+    "model": Group(optimizer="muon"),
+    "model.llm.model.embed_tokens": Group(),
+    "model.queries": Group(),
+    "model.dit.embed": Group(),
+    "model.dit.final.out": Group(),
+    "model.encoder": FROZEN,
+    "model.decoder": FROZEN,
+}
+
+
+class JointStage(TalkStage):
+    """The joint stage from a codec and fresh weights."""
+
+    def __init__(self, recipe: JointRecipe):
+        model = UniMM(UniMMConfig(recipe.model))
+        model.tokenizer = load_tokenizer(recipe.tokenizer)
+        for name in ("encoder", "statistics", "decoder"):
+            load_strictly(getattr(model, name), trained(recipe.codec_run, name), name)
+        super().__init__(model, talk_rows(recipe, model), JOINT_GROUPS, recipe.noise_draws, recipe.flow_weight)
+
+
+def talk_rows(recipe: JointRecipe, model: UniMM) -> TalkRows:
+    """Return the rows that a recipe names, their latents made by the model's encoder."""
+    store = recipe.data.pictures.open()
+    latents = cached_latents(model.eval(), store, recipe.data.latents)
+    return TalkRows(recipe.data, recipe.train.seed, store, latents, model.tokenizer)

@@ -1,0 +1,65 @@
+"""The stages by name: what `unimm train STAGE CONFIG key=value` and `python -m train.STAGE` run."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from unimm import config
+from unimm.training.loop import Result, train
+
+
+def _encoder() -> tuple[type, Callable[[Any], Any]]:
+    from unimm.training.encoder import EncoderRecipe, EncoderStage
+
+    return EncoderRecipe, EncoderStage
+
+
+def _decoder() -> tuple[type, Callable[[Any], Any]]:
+    from unimm.training.decoder import DecoderRecipe, DecoderStage
+
+    return DecoderRecipe, DecoderStage
+
+
+def _joint() -> tuple[type, Callable[[Any], Any]]:
+    from unimm.training.joint import JointRecipe, JointStage
+
+    return JointRecipe, JointStage
+
+
+def _instruct() -> tuple[type, Callable[[Any], Any]]:
+    from unimm.training.instruct import InstructRecipe, InstructStage
+
+    return InstructRecipe, InstructStage
+
+
+# Each imports its stage when asked: a stage brings in its rooms.
+STAGES: dict[str, Callable[[], tuple[type, Callable[[Any], Any]]]] = {
+    "encoder": _encoder,
+    "decoder": _decoder,
+    "joint": _joint,
+    "instruct": _instruct,
+}
+
+
+def main(stage: str, arguments: Sequence[str]) -> Result:
+    """Train a stage: the first argument is a YAML file, the rest are `key=value`.
+
+    Raises:
+        ValueError: an unknown stage, no file, or a recipe that cannot be.
+    """
+    if stage not in STAGES:
+        near = difflib.get_close_matches(stage, STAGES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"stage: unknown {stage!r}; {hint}(known: {', '.join(STAGES)})")
+    if not arguments or "=" in arguments[0]:
+        raise ValueError(f"train {stage}: expected a recipe (a YAML file) first, got {list(arguments)}")
+    recipe_class, stage_class = STAGES[stage]()
+    recipe = config.load(recipe_class, arguments[0], arguments[1:])
+    trained = stage_class(recipe)
+    result = train(recipe.train, trained, recipe)
+    if hasattr(trained, "export"):  # stages whose product is a whole model
+        trained.export(result.checkpoint, Path(recipe.train.output) / "model")
+    return result
