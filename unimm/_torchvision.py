@@ -1,9 +1,10 @@
 """A torchvision whose compiled part cannot load shall not take transformers, timm and lpips down with it.
 
-On a CPU-only torch, torchvision's compiled part (built for CUDA) does not load, and registering shape rules for its operators
-then fails with "operator torchvision::nms does not exist". We need none of these operators, only their names: declaring two
-schemas is the whole cure. It happens at the last moment, when torchvision has tried to load its compiled part and is about to
-register the rules; where that part did load, or torchvision is never imported, nothing happens.
+On a CPU-only torch, torchvision's compiled part (built for CUDA) does not load, and registering shape rules
+for its operators then fails with "operator torchvision::nms does not exist". We need none of these
+operators, only their names: declaring two schemas is the whole cure. It happens at the last moment, when
+torchvision has tried to load its compiled part and is about to register the rules; where that part did
+load, or torchvision is never imported, nothing happens.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 class Connector(nn.Module):
     """Map query states [B Q D] to conditions [B Q Z], token by token.
 
-    Depth 1 is one Linear, as in the published Scale-RAE weights; depth 2 puts Linear(D, D) and exact GELU before it.
+    Depth 1 is one Linear, as in the published Scale-RAE weights; depth 2 puts Linear(D, D) and exact GELU
+    before it.
     """
 
     def __init__(self, width: int, condition_width: int, depth: int = 2) -> None:

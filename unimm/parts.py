@@ -1,7 +1,8 @@
 """The normal form of data: turns made of text and image parts, and the batch a model eats.
 
-Everything that talks (chat, recipes, evaluation) is first brought to `Turn`s; everything that is trained is a `Batch`.
-Letters: B rows, T text positions, N latent tokens of one image, C latent channels, I context images, J target images.
+Everything that talks (chat, recipes, evaluation) is first brought to `Turn`s; everything that is trained is
+a `Batch`. Letters: B rows, T text positions, N latent tokens of one image, C latent channels, I context
+images, J target images.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def from_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
     """Return chat messages in the common format as turns.
 
     Each message is `{"role": ..., "content": ...}`; the content is a string, or a list of
-    `{"type": "text", "text": str}` and `{"type": "image", "image": ...}`, where an image item may carry `"latents"` [N C]
-    instead of, or beside, the picture.
+    `{"type": "text", "text": str}` and `{"type": "image", "image": ...}`, where an image item may carry
+    `"latents"` [N C] instead of, or beside, the picture.
 
     Raises:
         ValueError: a message, role or content item of another form.
@@ -141,7 +142,8 @@ def _part(where: str, item: Any) -> Part:
             )
         return Image(source, item.get("latents"))
     raise ValueError(
-        f"{where}: expected {{'type': 'text', 'text': str}} or {{'type': 'image', 'image': ...}}, got {_short(item)}"
+        f"{where}: expected {{'type': 'text', 'text': str}} or {{'type': 'image', 'image': ...}}, "
+        f"got {_short(item)}"
     )
 
 

@@ -29,7 +29,7 @@ class Conversation:
     """
 
     def __init__(self, model: UniMM, messages: Sequence[Mapping[str, Any]] = (), **options: Any) -> None:
-        """Start from `messages` (none, or an earlier conversation's); `options` are those of `UniMM.respond`."""
+        """Start anew or from an earlier conversation's messages; `options` are those of `respond`."""
         self.model = model
         self.options = options
         self._messages: list[dict[str, Any]] = []
@@ -45,10 +45,12 @@ class Conversation:
     def stream(self, *content: Any, **options: Any) -> Iterator[Event]:
         """Say something and yield the reply's events; see `UniMM.respond`.
 
-        The exchange enters the history when the reply is complete. A reply that is left unfinished leaves no trace.
+        The exchange enters the history when the reply is complete. A reply that is left unfinished leaves
+        no trace.
 
         Args:
-            content: texts, and pictures or latents [N C], in reading order. A string is a text; name a file by a Path.
+            content: texts, and pictures or latents [N C], in reading order. A string is a text; name a file
+                by a Path.
             options: differences from the conversation's own, for this reply.
 
         Raises:

@@ -29,8 +29,8 @@ def splice(embeds: Tensor, vectors: Tensor, runs: Sequence[Run]) -> Tensor:
         runs: I places, each N long.
 
     Raises:
-        ValueError: runs and images differ in number or length, or a run leaves the text. Going on would shift every
-            later image and still train, so we stop.
+        ValueError: runs and images differ in number or length, or a run leaves the text. Going on would
+            shift every later image and still train, so we stop.
     """
     _check(embeds, vectors, runs)
     if not runs:
@@ -58,5 +58,5 @@ def _check(embeds: Tensor, vectors: Tensor, runs: Sequence[Run]) -> None:
             raise ValueError(
                 f"splice: expected {run.length} vectors for the run at row {run.row}, got {vectors.shape[1]}"
             )
-        if not (0 <= run.row < rows and 0 <= run.start and run.start + run.length <= width):
+        if not (0 <= run.row < rows and run.start >= 0 and run.start + run.length <= width):
             raise ValueError(f"splice: {run} leaves a text of {rows} rows and {width} positions")

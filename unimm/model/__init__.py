@@ -1,6 +1,7 @@
 """UniMM: the rooms wired into one model that sees, talks, draws and checks itself."""
 
 from unimm.model.config import ModelSettings, UniMMConfig
-from unimm.model.unimm import Losses, UniMM
+from unimm.model.losses import Losses
+from unimm.model.unimm import UniMM
 
 __all__ = ["Losses", "ModelSettings", "UniMM", "UniMMConfig"]

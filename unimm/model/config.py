@@ -35,8 +35,8 @@ class ModelSettings:
         tokens, channels = self.dit.grid**2, self.dit.channels
         if self.num_queries != tokens:
             raise ValueError(
-                f"num_queries: expected {tokens}, one query for each token of the {self.dit.grid} x {self.dit.grid} "
-                f"latent grid, got {self.num_queries}"
+                f"num_queries: expected {tokens}, one query for each token of the "
+                f"{self.dit.grid} x {self.dit.grid} latent grid, got {self.num_queries}"
             )
         seen = (self.encoder.image_size // self.encoder.patch_size) ** 2
         if seen != tokens:

@@ -110,7 +110,7 @@ choose: Callable[..., Chosen] = best_of
 
 
 def conditions_of(model: UniMM, prompts: Sequence[str]) -> Tensor:
-    """Return the conditions [P N Z] of prompts: one pass of the LLM, the picture's start forced after each."""
+    """Return the conditions [P N Z] of prompts: one pass of the LLM, a picture's start forced after each."""
     settings, tokenizer = model.config.settings, tokenizer_of(model)
     turns = [[user(fill(settings.chat.generate_template, prompt))] for prompt in prompts]
     rows = [open_image(row, tokenizer, settings.num_queries) for row in rows_of(model, turns, open_turn=True)]
@@ -126,7 +126,7 @@ def draw_latents(
     negative: Tensor | None = None,
     callback: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Return latents [M N C], float32, of conditions [M N Z]; picture m depends on its own seed and condition alone."""
+    """Return latents [M N C], float32, of conditions [M N Z]; each depends on its own seed and condition."""
     pieces = range(0, len(seeds), PASS)
     total, drawn = len(pieces) * len(sampling.transitions(1.0)), []
     for piece in pieces:

@@ -47,7 +47,8 @@ def find_folder(name: str | os.PathLike[str], **hub: Any) -> Path:
     close = difflib.get_close_matches(text, BUILT_IN, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(
-        f"model: expected {' or '.join(map(repr, BUILT_IN))}, a folder, or a hub id owner/name, got {text!r}{hint}"
+        f"model: expected {' or '.join(map(repr, BUILT_IN))}, a folder, or a hub id owner/name, "
+        f"got {text!r}{hint}"
     )
 
 
@@ -106,7 +107,8 @@ def stored_shapes(folder: Path) -> dict[str, list[int]]:
     for path in _weight_files(folder):
         try:
             with safe_open(path, framework="pt") as file:
-                shapes |= {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+                names = file.keys()
+                shapes |= {name: list(file.get_slice(name).get_shape()) for name in names}
         except (SafetensorError, struct.error) as error:
             raise ValueError(f"{path}: damaged or cut short ({error})") from None
     return shapes

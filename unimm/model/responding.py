@@ -172,7 +172,7 @@ class _Responder:
         yield TokenEvent(text)
 
     def _picture(self) -> Iterator[Event]:
-        """Draw a picture; return the state after it. Its slots then hold what was drawn, as in every later turn."""
+        """Draw a picture; return the state after it. Its slots hold what was drawn, as in later turns."""
         self.context.append(self.marks.image_start)
         conditions = self.model.connector(self.context.ask_queries())
         seed, latents = self.settings.seed + self.num_images, None

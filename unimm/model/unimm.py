@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from unimm.connector import Connector
 from unimm.dit.lightning import LightningDiT
-from unimm.flow.density import logit_normal, shift
-from unimm.flow.loss import velocity_loss
 from unimm.latents.decoder import RAEDecoder
 from unimm.latents.encoder import SiglipEncoder
 from unimm.latents.statistics import LatentStatistics
@@ -26,30 +23,23 @@ from unimm.llm.splice import gather, splice
 from unimm.model.config import UniMMConfig
 from unimm.model.drawing import GeneratedImages, generate_image
 from unimm.model.loading import check_weights, find_folder, read_config, save_whole
+from unimm.model.losses import Losses, training_losses
 from unimm.model.responding import Event, Reply, collect, respond
 from unimm.model.speaking import answer, caption
 from unimm.model.verifying import Verifier, verify
-from unimm.parts import IGNORED, Batch
+from unimm.parts import Batch
 from unimm.projector import Projector
-from unimm.shapes import expect
 from unimm.text.tokenizer import load_tokenizer
 
 HUB_OPTIONS = ("revision", "token", "cache_dir", "force_download", "local_files_only")
 
 
-class Losses(NamedTuple):
-    """The two terms of training, each a mean; the recipe weighs them (Scale-RAE: ce + 2 flow)."""
-
-    ce: Tensor  # nats per labelled token
-    flow: Tensor  # squared error per latent number
-
-
 class UniMM(PreTrainedModel):
     """One model that sees, talks and draws.
 
-    Rooms: `llm` (Qwen2) reads text, projected latents and query tokens; `projector` brings latents to it; `queries` ask
-    it what to draw; `connector` hands its answer to `dit`, which draws latents; `encoder`, `statistics` and `decoder`
-    stand between latents and pixels.
+    Rooms: `llm` (Qwen2) reads text, projected latents and query tokens; `projector` brings latents to it;
+    `queries` ask it what to draw; `connector` hands its answer to `dit`, which draws latents; `encoder`,
+    `statistics` and `decoder` stand between latents and pixels.
     """
 
     config_class = UniMMConfig
@@ -115,56 +105,17 @@ class UniMM(PreTrainedModel):
     def training_losses(self, batch: Batch, *, noise_draws: int = 1, generator: torch.Generator) -> Losses:
         """Return cross entropy and flow loss of a batch after one pass of the LLM.
 
-        Every trainable room takes part in every call, with weight zero where the batch has no use for it: ranks that
-        skipped a room would wait for each other for ever.
+        Every trainable room takes part in every call, with weight zero where the batch has no use for it:
+        ranks that skipped a room would wait for each other for ever.
 
         Args:
-            batch: rows with labels, seen images and images to draw; target_latents [J N C] are the data of the flow.
-            noise_draws: independent (noise, time, dropped condition) per image to draw; the LLM runs once for all.
+            batch: rows with labels, seen images and images to draw; target_latents [J N C] are the data of
+                the flow.
+            noise_draws: independent (noise, time, dropped condition) per image to draw; the LLM runs once
+                for all.
             generator: source of noise, times and dropped conditions.
         """
-        states = self(batch)
-        ce = self._cross_entropy(states, batch.labels)
-        if not batch.context_runs:
-            ce = ce + 0 * self.projector(self._no_latents(states)).sum()
-        if batch.query_runs:
-            conditions = self.connector(gather(states, batch.query_runs))
-            flow = self._flow_loss(conditions, batch.target_latents, noise_draws, generator)
-        else:
-            conditions = self.connector(self.queries(1).to(states.dtype))
-            flow = 0 * self._flow_loss(
-                conditions, self._no_latents(states), 1, torch.Generator().manual_seed(0)
-            )
-        return Losses(ce, flow)
-
-    def _cross_entropy(self, states: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross entropy where labels [B T] are set; the head computes those positions alone."""
-        rows, columns = torch.nonzero(labels[:, 1:] != IGNORED, as_tuple=True)
-        if not len(rows):
-            return 0 * self.llm.lm_head(states[:1, 0]).float().sum()
-        logits = self.llm.lm_head(states[rows, columns])
-        return F.cross_entropy(logits.float(), labels[rows, columns + 1])
-
-    def _flow_loss(self, conditions: Tensor, x: Tensor, draws: int, generator: torch.Generator) -> Tensor:
-        """Mean flow loss of latents x [J N C] under conditions [J Q Z], `draws` times each."""
-        if x is None:
-            raise ValueError(
-                f"target_latents: expected {len(conditions)} images, one per query run, got none"
-            )
-        sizes = expect("target latents", x, "J N C", J=len(conditions), N=self.config.settings.num_queries)
-        x = x.float().repeat_interleave(draws, dim=0)
-        conditions = conditions.repeat_interleave(draws, dim=0)
-        count, settings = sizes["J"] * draws, self.config.settings
-        noise = torch.randn(x.shape, generator=generator, device=generator.device).to(x.device)
-        t = shift(logit_normal(count, generator=generator, device=x.device), settings.alpha)
-        if settings.dit.guidable:
-            lot = torch.rand(count, generator=generator, device=generator.device).to(x.device)
-            conditions = self.dit.drop_conditions(conditions, lot < settings.null_probability)
-        return velocity_loss(lambda x_t, t: self.dit(x_t, t, conditions), x, noise, t).mean()
-
-    def _no_latents(self, like: Tensor) -> Tensor:
-        settings = self.config.settings
-        return torch.zeros(1, settings.num_queries, settings.dit.channels, device=like.device)
+        return training_losses(self, batch, noise_draws, generator)
 
     # The public face.
 
@@ -176,11 +127,12 @@ class UniMM(PreTrainedModel):
             num_inference_steps: steps from noise to data, 50.
             guidance_scale: 1 is no guidance; any other number costs two evaluations per step.
             num_images_per_prompt: k, how many are returned for each prompt.
-            best_of: n, how many are drawn for each prompt; the k that the verifier likes best are kept and decoded.
-                1 draws k and keeps them all.
+            best_of: n, how many are drawn for each prompt; the k that the verifier likes best are kept and
+                decoded. 1 draws k and keeps them all.
             verifier: "answer_logits" (the default when there is a choice to make), "prompt_confidence",
                 "prompt_confidence_reference", or a function `f(latents [M N C], prompts) -> scores [M]`.
-            seed: of the first candidate; the others take the numbers after it. A list gives each prompt its own first.
+            seed: of the first candidate; the others take the numbers after it. A list gives each prompt its
+                own first.
             negative_prompt: what guidance leads away from, instead of the learned null condition.
             output_type: "pil", "pt" ([M 3 Hp Wp] in [0, 1]), "np" ([M Hp Wp 3]) or "latent".
             sampler: "clean", or "scale_rae" for the published sampler with its quirks.
@@ -216,17 +168,20 @@ class UniMM(PreTrainedModel):
     ) -> list[float]:
         """Score pictures, or latents [M N C], against a prompt (one for all, or one each); larger is better.
 
-        The verifiers are those of `generate_image`. A score by "answer_logits" is positive where the model says yes.
+        The verifiers are those of `generate_image`. A score by "answer_logits" is positive where the model
+        says yes.
         """
         return verify(self, images, prompt, verifier)
 
     def respond(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Iterator[Event]:
-        """Yield a reply to a conversation as it is made: TokenEvent, DrawingEvent, ImageEvent, at the end DoneEvent.
+        """Yield a reply as it is made: TokenEvent, DrawingEvent, ImageEvent, and at the end DoneEvent.
 
-        The model itself decides to draw, by opening a picture in its turn; the picture it drew is in its view at once.
+        The model itself decides to draw, by opening a picture in its turn; the picture it drew is in its
+        view at once.
 
         Args:
-            messages: the conversation in the common format (see `parts.from_messages`), the last one the user's.
+            messages: the conversation in the common format (see `parts.from_messages`), the last one the
+                user's.
             context: a `Context` of this model to go on from; only what it does not hold is read.
             max_new_tokens: longest reply, 256; max_images: most pictures in it, 4.
             num_inference_steps, guidance_scale, sampler, seed: as in `generate_image`.
@@ -234,7 +189,7 @@ class UniMM(PreTrainedModel):
         return respond(self, messages, **options)
 
     def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Reply:
-        """Return a whole reply: its text, images, latents, and the message to append. Options as in `respond`."""
+        """Return a whole reply: text, images, latents, and the message to append. Options as in `respond`."""
         return collect(self.respond(messages, **options))
 
     # Loading and saving.
@@ -247,17 +202,19 @@ class UniMM(PreTrainedModel):
         dtype: torch.dtype | str = torch.float32,
         **options: Any,
     ) -> UniMM:
-        """Load a model: "tiny" (built in), a folder, or a hub id. All of its weights must be there, and no others.
+        """Load a model: "tiny" (built in), a folder, or a hub id; all its weights must be there, no others.
 
         Args:
             name: which model.
-            dtype: compute dtype; float32 whatever the weights are stored in. "auto" keeps that of the configuration.
+            dtype: compute dtype; float32 whatever the weights are stored in. "auto" keeps that of the
+                configuration.
             options: transformers' own: device_map, attn_implementation, quantization_config, revision, token,
                 cache_dir, local_files_only, ...
 
         Raises:
             FileNotFoundError: no such folder or hub model, or a file of it is missing.
-            ValueError: an unknown name (with a suggestion), or weights that are missing, unexpected or misshapen.
+            ValueError: an unknown name (with a suggestion), or weights that are missing, unexpected or
+                misshapen.
         """
         hub = {key: options.pop(key) for key in HUB_OPTIONS if key in options}
         folder = find_folder(name, **hub)
@@ -288,7 +245,7 @@ class UniMM(PreTrainedModel):
         state_dict: dict[str, Tensor] | None = None,
         **options: Any,
     ) -> None:
-        """Save configuration, weights and tokenizer to a folder, which appears when it is complete and not before.
+        """Save configuration, weights and tokenizer to a folder, which appears only when it is complete.
 
         Args:
             save_directory: the folder; other files in it are kept.

@@ -1,4 +1,4 @@
-"""The model as its own judge: latents go back through the projector, and the LLM says what it thinks of them."""
+"""The model as its own judge: latents go back through the projector, and the LLM says what it thinks."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def score_by_confidence(
 ) -> Tensor:
     """Return how sure the model is of each prompt as the caption of its picture [M N C], float32 [M].
 
-    `standard` looks at the states that predict the prompt's tokens; `reference`, as the published code does, at the states of
-    these tokens themselves, one position later.
+    `standard` looks at the states that predict the prompt's tokens; `reference`, as the published code
+    does, at the states of these tokens themselves, one position later.
     """
     request = model.config.settings.chat.caption_request
     turns = [
@@ -114,7 +114,7 @@ VERIFIERS: dict[str, Callable[..., Tensor]] = {
 
 
 def word_ids(model: UniMM, word: str) -> list[int]:
-    """Return the tokens that start a word, in small, capitalised or capital letters, with or without a space before it."""
+    """Return the tokens that start a word: yes, Yes or YES, with or without a space before it."""
     tokenizer, found = tokenizer_of(model), set()
     for form in (word, word.capitalize(), word.upper()):
         for spelling in (form, " " + form):

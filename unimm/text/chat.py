@@ -1,9 +1,9 @@
 """The chat template: turns become token ids, labels, and the places where images stand.
 
-A turn is `<|im_start|>role\\n ... <|im_end|>\\n` (Qwen's ChatML; no system turn unless one is given). A picture the user shows is
-`<im_start>` + N slots + `<im_end>\\n`; one in the assistant's turn, drawn before or to be drawn now, is `<im_start>` + N slots +
-`<im_end>`. Labels cover what the assistant says, its marks `<im_start>`, `<im_end>` and `<|im_end|>` included; never a slot, never
-another speaker.
+A turn is `<|im_start|>role\\n ... <|im_end|>\\n` (Qwen's ChatML; no system turn unless one is given). A
+picture the user shows is `<im_start>` + N slots + `<im_end>\\n`; one in the assistant's turn, drawn before
+or to be drawn now, is `<im_start>` + N slots + `<im_end>`. Labels cover what the assistant says, its marks
+`<im_start>`, `<im_end>` and `<|im_end|>` included; never a slot, never another speaker.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ChatSettings:
 
 @dataclass(frozen=True)
 class Slots:
-    """Where one picture's slots stand in a row: `length` positions from `start`; `target` if it is to be drawn."""
+    """Where a picture's slots stand in a row: `length` positions from `start`; `target`: to be drawn."""
 
     start: int
     length: int
@@ -97,7 +97,7 @@ def render(
 
 
 def open_image(row: Rendered, tokenizer: PreTrainedTokenizerFast, num_slots: int) -> Rendered:
-    """Return the row, ending in an open assistant turn, continued by `<im_start>` and the slots of a picture to draw."""
+    """Return a row that ends in an open assistant turn, continued by `<im_start>` and a picture's slots."""
     marks = special_ids(tokenizer)
     opened = Rendered(list(row.ids), list(row.labels), list(row.runs), list(row.images))
     opened.add([marks.image_start], labelled=False)
@@ -111,7 +111,7 @@ def collate(
     context_latents: Tensor | None = None,
     target_latents: Tensor | None = None,
 ) -> Batch:
-    """Return rendered rows as one right-padded batch; latents [I N C] and [J N C] in row and reading order."""
+    """Return rows as one right-padded batch; latents [I N C] and [J N C] by row, then in reading order."""
     longest = max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), longest), pad, dtype=torch.long)
     labels = torch.full((len(rows), longest), IGNORED, dtype=torch.long)

@@ -15,7 +15,8 @@ PAD, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE_END, IMAGE_SLOT = "<im_start>", "<im_end>", "<image>"
 SPECIAL_TOKENS = (PAD, TURN_START, TURN_END, IMAGE_START, IMAGE_END, IMAGE_SLOT)
 
-# How Qwen2.5 cuts text before BPE: contractions, words with one leading mark, single digits, punctuation, white space.
+# How Qwen2.5 cuts text before BPE: contractions, words with one leading mark, single digits, punctuation,
+# white space.
 _PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -97,7 +98,8 @@ def special_ids(tokenizer: PreTrainedTokenizerFast) -> SpecialIds:
     missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
     if missing:
         raise ValueError(
-            f"tokenizer: expected the special tokens {', '.join(SPECIAL_TOKENS)}; missing {', '.join(missing)}"
+            f"tokenizer: expected the special tokens {', '.join(SPECIAL_TOKENS)}; "
+            f"missing {', '.join(missing)}"
         )
     return SpecialIds(*(vocabulary[token] for token in SPECIAL_TOKENS))
 

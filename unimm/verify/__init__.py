@@ -1,4 +1,4 @@
-"""Self-verification: scores from the model's own logits, and the best of what was drawn. Nothing is decoded but the chosen."""
+"""Self-verification: scores from the model's own logits; of many candidates only the chosen are decoded."""
 
 from unimm.verify.answer_logits import answer_logits
 from unimm.verify.best_of import Chosen, best_of

@@ -1,4 +1,4 @@
-"""Answer Logits (arXiv 2601.16208, section on test-time scaling): does the model say yes, and how strongly?"""
+"""Answer Logits (arXiv 2601.16208, test-time scaling): does the model say yes, and how strongly?"""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-
 NEITHER = -1e4  # score of an answer that says neither yes nor no; below any real one, yet a number
 
 
 def answer_logits(tokens: Tensor, logits: Tensor, yes: Sequence[int], no: Sequence[int]) -> Tensor:
     """Return one score per answer, float64 [B]; sorting by it is the paper's ranking.
 
-    Answers that say yes come first, by larger raw logit of that yes; then those that say no, by smaller raw logit of that
-    no; then those that say neither. If both occur it is a yes, and the last such token counts. To be one number, a logit l
-    becomes softplus(l) for yes and -softplus(l) for no: the sign is the answer, and softplus keeps the order.
+    Answers that say yes come first, by larger raw logit of that yes; then those that say no, by smaller raw
+    logit of that no; then those that say neither. If both occur it is a yes, and the last such token
+    counts. To be one number, a logit l becomes softplus(l) for yes and -softplus(l) for no: the sign is the
+    answer, and softplus keeps the order.
 
     Args:
         tokens: [B L] the greedy answers.

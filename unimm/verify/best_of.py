@@ -29,7 +29,8 @@ def best_of(
 
     Args:
         draw: `draw(n) -> [P n ...]`.
-        score: `score([P n ...]) -> [P n]`, larger is better; None keeps the first ones unscored, for which n = keep.
+        score: `score([P n ...]) -> [P n]`, larger is better; None keeps the first ones unscored, for which
+            n = keep.
         decode: turns the kept candidates [P keep ...] into what is shown; it never sees the others.
         n: candidates per prompt.
         keep: how many are kept.

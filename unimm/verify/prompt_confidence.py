@@ -20,8 +20,9 @@ def prompt_confidence(logits: Tensor, rows: Tensor, num_rows: int) -> Tensor:
     """Return the mean self-certainty of each row's prompt positions, float32 [B].
 
     Args:
-        logits: [K V] at all prompt positions of all rows. `standard` positions are those that predict a prompt token (one
-            before it); the published code's `reference` positions are the prompt tokens themselves.
+        logits: [K V] at all prompt positions of all rows. `standard` positions are those that predict a
+            prompt token (one before it); the published code's `reference` positions are the prompt tokens
+            themselves.
         rows: [K] the row each position belongs to.
         num_rows: B.
 
