@@ -39,6 +39,7 @@ class Run:
     parts: dict[str, Part] = field(default_factory=dict)
     second: Dit | None = None
     model: dict = field(default_factory=dict)
+    size: int | str = 1
 
 
 def written(folder: Path, text: str, name: str = "run.yaml") -> Path:
@@ -94,6 +95,7 @@ def test_an_unknown_key_is_refused_with_a_suggestion():
         ({"lr": "fast"}, "config.lr: expected a number, got 'fast' (str)"),
         ({"lr": True}, "config.lr: expected a number, got True (bool)"),
         ({"amp": 1}, "config.amp: expected true or false, got 1 (int)"),
+        ({"size": None}, "config.size: expected one of a whole number, a string, got nothing (null)"),
         ({"clip": "no"}, "config.clip: expected a number, got 'no' (str)"),
         ({"betas": [0.9]}, "config.betas: expected 2 values, got 1: [0.9]"),
         ({"steps": [1, "x"]}, "config.steps[1]: expected a whole number, got 'x' (str)"),

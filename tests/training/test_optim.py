@@ -68,6 +68,11 @@ def test_tied_weights_are_trained_once():
     names = [member.name for member in freeze_and_collect(parts, {"llm": Group(), "dit": Group()})]
     assert "dit.0.weight" in names
     assert "dit.1.weight" not in names
+    parts["head"] = nn.Linear(4, 4)
+    parts["head"].weight = parts["dit"][0].weight
+    names = [m.name for m in freeze_and_collect(parts, {"llm": Group(), "dit": Group(), "head": Group()})]
+    assert "head.bias" in names
+    assert "head.weight" not in names
 
 
 def test_decay_spares_biases_and_gains():

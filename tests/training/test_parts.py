@@ -141,7 +141,7 @@ def test_a_closed_prefetch_leaves_no_thread():
 def test_a_line_of_progress_says_losses_rate_and_time_left():
     clocks = {"step": 3, "samples": 9, "seconds": 1.0, "samples_per_second": 12.0}
     record = {**clocks, "loss": 0.5, "lr": 1e-3, "grad_norm": 2}
-    assert describe(record, 3661.0) == "loss 0.5  |g| 2  lr 1.00e-03  12.0 samples/s  1:01:01 left"
+    assert describe(record, 3661.0) == "1:01:01 left  12.0 samples/s  loss 0.5  |g| 2  lr 1.00e-03"
     assert clock(59.6) == "0:01:00"
 
 

@@ -201,9 +201,10 @@ class _Loop:
     def _finite_sums(self) -> dict[str, float]:
         sums = self.engine.mean({name: float(value) for name, value in self.state.sums.items()})
         if not all(map(math.isfinite, [*sums.values(), float(self.norm)])):
+            found = f"sums {sums}, norm {float(self.norm)}"
             raise FloatingPointError(
-                f"step {self.state.step}: expected finite losses and gradient, "
-                f"got sums {sums}, norm {float(self.norm)}; the last checkpoint is {checkpoint.latest(self.run)}; "
+                f"step {self.state.step}: expected finite losses and gradient, got {found}; "
+                f"the last checkpoint is {checkpoint.latest(self.run)}; "
                 "lower optim.lr, or look at the batches since then"
             )
         return sums

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 
 class Reporter:
@@ -16,9 +16,8 @@ class Reporter:
         self._bar = None
         if shown and sys.stdout.isatty():
             columns = (
-                BarColumn(),
+                BarColumn(bar_width=20),
                 MofNCompleteColumn(),
-                TimeElapsedColumn(),
                 TextColumn("{task.fields[facts]}"),
             )
             self._bar = Progress(*columns, console=Console())
@@ -53,11 +52,11 @@ NOT_LOSSES = ("step", "samples", "seconds", "samples_per_second", "lr", "grad_no
 
 
 def describe(record: dict, seconds_left: float) -> str:
-    """One line: losses, gradient, rate, time left."""
+    """One line, the most wanted first: a narrow terminal cuts the end."""
     losses = "  ".join(f"{name} {value:.4g}" for name, value in record.items() if name not in NOT_LOSSES)
     rate = f"{record['samples_per_second']:.1f} samples/s"
     return (
-        f"{losses}  |g| {record['grad_norm']:.3g}  lr {record['lr']:.2e}  {rate}  {clock(seconds_left)} left"
+        f"{clock(seconds_left)} left  {rate}  {losses}  |g| {record['grad_norm']:.3g}  lr {record['lr']:.2e}"
     )
 
 
