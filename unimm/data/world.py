@@ -80,7 +80,9 @@ class PictureStore:
         if (folder / "store.json").exists():
             found = json.loads((folder / "store.json").read_text())
             if found != wanted:
-                raise ValueError(f"picture store {folder}: expected {wanted}, found {found}; delete it or name another")
+                raise ValueError(
+                    f"picture store {folder}: expected {wanted}, found {found}; delete it or name another"
+                )
             return cls(folder)
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / "pictures.partial"

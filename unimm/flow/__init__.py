@@ -8,10 +8,12 @@ from unimm.flow.grids import clean_grid, scale_rae_grid, scale_rae_transitions
 from unimm.flow.guidance import NEVER, guided
 from unimm.flow.loss import velocity_loss
 from unimm.flow.path import interpolate, velocity_target
+from unimm.flow.prediction import PREDICTIONS
 from unimm.flow.solver import euler, integrate_transitions
 
 __all__ = [
     "NEVER",
+    "PREDICTIONS",
     "clean_grid",
     "dimension_alpha",
     "euler",

@@ -11,6 +11,7 @@ from transformers import PretrainedConfig
 from unimm.config import build
 from unimm.dit.lightning import DiTConfig
 from unimm.flow.density import dimension_alpha
+from unimm.flow.prediction import PREDICTIONS
 from unimm.latents.decoder import DecoderConfig
 from unimm.latents.encoder import EncoderConfig
 from unimm.llm.qwen import LLMConfig
@@ -28,6 +29,7 @@ class ModelSettings:
     num_queries: int  # Q; one query per latent token
     connector_depth: int = 2  # 1 in the published Scale-RAE weights
     projector_depth: int = 2
+    prediction: str = "velocity"  # what the DiT puts out: "velocity" (the published models) or "x"
     null_probability: float = 0.1  # how often training drops the conditions (classifier-free guidance)
     chat: ChatSettings = field(default_factory=ChatSettings)
 
@@ -52,6 +54,8 @@ class ModelSettings:
                 f"decoder: expected channels={channels} and grid={self.dit.grid} as in dit, "
                 f"got channels={self.decoder.channels} and grid={self.decoder.grid}"
             )
+        if self.prediction not in PREDICTIONS:
+            raise ValueError(f"prediction: expected one of {', '.join(PREDICTIONS)}, got {self.prediction!r}")
         if not 0 <= self.null_probability < 1:
             raise ValueError(f"null_probability: expected a number in [0, 1), got {self.null_probability}")
 

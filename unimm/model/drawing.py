@@ -18,6 +18,7 @@ from unimm.model.inputs import (
     batch_of,
     check_length,
     fill,
+    passes,
     positive,
     prompt_list,
     rows_of,
@@ -26,13 +27,12 @@ from unimm.model.inputs import (
 )
 from unimm.model.verifying import Verifier, score_latents
 from unimm.text.chat import open_image
-from unimm.verify.best_of import Chosen, best_of
+from unimm.verify.best_of import best_of as keep_best
 
 if TYPE_CHECKING:
     from unimm.model.unimm import UniMM
 
 OutputType = Literal["pil", "pt", "np", "latent"]
-PASS = 64  # candidates that go through the DiT together; bounds memory, changes no picture
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,10 @@ def generate_image(
         return drawn.unflatten(0, (len(prompts), n))
 
     score = None if verifier is None else partial(score_latents, model, prompts=prompts, verifier=verifier)
-    chosen = choose(draw, score, partial(show, model, output_type=output_type), n, keep)
+    chosen = keep_best(draw, score, partial(show, model, output_type=output_type), n, keep)
     scores = None if chosen.scores is None else chosen.scores.flatten().tolist()
     kept = [seeds[p][i] for p, row in enumerate(chosen.indices.tolist()) for i in row]
     return GeneratedImages(chosen.decoded, chosen.candidates.flatten(0, 1), scores, kept)
-
-
-choose: Callable[..., Chosen] = best_of
 
 
 def conditions_of(model: UniMM, prompts: Sequence[str]) -> Tensor:
@@ -115,7 +112,8 @@ def conditions_of(model: UniMM, prompts: Sequence[str]) -> Tensor:
     turns = [[user(fill(settings.chat.generate_template, prompt))] for prompt in prompts]
     rows = [open_image(row, tokenizer, settings.num_queries) for row in rows_of(model, turns, open_turn=True)]
     check_length(model, max(len(row.ids) for row in rows))
-    return model.connector(model.query_states(batch_of(model, rows)))
+    pieces = [model.query_states(batch_of(model, rows[piece])) for piece in passes(len(rows))]
+    return model.connector(torch.cat(pieces))
 
 
 def draw_latents(
@@ -127,15 +125,11 @@ def draw_latents(
     callback: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Return latents [M N C], float32, of conditions [M N Z]; each depends on its own seed and condition."""
-    pieces = range(0, len(seeds), PASS)
-    total, drawn = len(pieces) * len(sampling.transitions(1.0)), []
-    for piece in pieces:
-        state = None
-        for state in drawing_steps(  # noqa: B007
-            model, conditions[piece : piece + PASS], seeds[piece : piece + PASS], sampling, negative
-        ):
+    pieces, drawn = list(passes(len(seeds))), []
+    for done, piece in enumerate(pieces):
+        for state in drawing_steps(model, conditions[piece], seeds[piece], sampling, negative):
             if callback is not None:
-                callback(state.step + len(drawn) * state.total, total)
+                callback(state.step + done * state.total, len(pieces) * state.total)
         drawn.append(state.latents)
     return torch.cat(drawn)
 
@@ -156,7 +150,7 @@ def drawing_steps(
     """Yield the latents after each step from noise to data; state and times are float32."""
     settings = model.config.settings
     velocity = guided(
-        lambda x, t: model.dit(x, t, conditions),
+        lambda x, t: model.velocity(x, t, conditions),
         _unconditional(model, conditions, negative, sampling.guidance_scale),
         sampling.guidance_scale,
     )
@@ -179,7 +173,8 @@ def show(model: UniMM, latents: Tensor, output_type: OutputType) -> Any:
     flat = latents.flatten(0, 1)
     if output_type == "latent":
         return flat
-    pixels = model.decode_latents(flat.to(model.dtype)).float()
+    pieces = [model.decode_latents(flat[piece].to(model.dtype)).float() for piece in passes(len(flat))]
+    pixels = torch.cat(pieces)
     if output_type == "pt":
         return pixels
     return to_images(pixels) if output_type == "pil" else pixels.permute(0, 2, 3, 1).cpu().numpy()
@@ -193,7 +188,7 @@ def _unconditional(model: UniMM, conditions: Tensor, negative: Tensor | None, sc
     else:
         everything = torch.ones(len(conditions), dtype=torch.bool, device=conditions.device)
         others = model.dit.drop_conditions(conditions, everything)
-    return lambda x, t: model.dit(x, t, others)
+    return lambda x, t: model.velocity(x, t, others)
 
 
 def _counts(num_images: int, best_of: int) -> tuple[int, int]:

@@ -64,7 +64,7 @@ def flow_loss(
     if settings.dit.guidable:
         lot = torch.rand(len(x), generator=generator, device=generator.device).to(x.device)
         conditions = model.dit.drop_conditions(conditions, lot < settings.null_probability)
-    return velocity_loss(lambda x_t, t: model.dit(x_t, t, conditions), x, noise, t).mean()
+    return velocity_loss(lambda x_t, t: model.velocity(x_t, t, conditions), x, noise, t).mean()
 
 
 def _no_latents(model: UniMM) -> Tensor:

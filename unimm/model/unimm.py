@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from unimm.connector import Connector
 from unimm.dit.lightning import LightningDiT
+from unimm.flow.prediction import PREDICTIONS
 from unimm.latents.decoder import RAEDecoder
 from unimm.latents.encoder import SiglipEncoder
 from unimm.latents.statistics import LatentStatistics
@@ -89,6 +90,10 @@ class UniMM(PreTrainedModel):
     def query_states(self, batch: Batch) -> Tensor:
         """Return what the LLM intends to draw: its states at the query runs, [J Q D]."""
         return gather(self(batch), batch.query_runs)
+
+    def velocity(self, x_t: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
+        """Return the velocity [B N C] of latents x_t [B N C] at times t [B] under conditions [B N Z]."""
+        return PREDICTIONS[self.config.settings.prediction](self.dit(x_t, t, conditions), x_t, t)
 
     # Latents and pixels.
 

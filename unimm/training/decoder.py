@@ -39,7 +39,9 @@ class DecoderRecipe:
     decoder: DecoderConfig
     start_from_painter: bool = True  # the encoder run's light decoder has these sizes already
     perceptual: float = 0.05  # weight beside L1's 1
-    latent_noise: float = 0.5  # tau: noise of std |N(0, tau^2)| on normalised latents (2510.11690, section 4.3)
+    latent_noise: float = (
+        0.5  # tau: noise of std |N(0, tau^2)| on normalised latents (2510.11690, section 4.3)
+    )
     statistics_pictures: int = 20_000
 
 
@@ -52,7 +54,9 @@ def trained(run: str | Path, name: str) -> dict[str, Tensor]:
     """
     newest = checkpoint.latest(run)
     if newest is None:
-        raise FileNotFoundError(f"run: expected a checkpoint in {Path(run) / 'checkpoints'}, found none; train it first")
+        raise FileNotFoundError(
+            f"run: expected a checkpoint in {Path(run) / 'checkpoints'}, found none; train it first"
+        )
     prefix = name + "."
     state = checkpoint.averaged_state(newest)
     chosen = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
@@ -118,7 +122,11 @@ class DecoderStage:
         shown = decoder(statistics.restore(noisy))
         pixels = (shown - batch).abs().mean()
         perceptual = self.distance(shown, batch).mean()
-        return {"loss": pixels + self.recipe.perceptual * perceptual, "pixels": pixels, "perceptual": perceptual}
+        return {
+            "loss": pixels + self.recipe.perceptual * perceptual,
+            "pixels": pixels,
+            "perceptual": perceptual,
+        }
 
     def compile(self) -> None:
         self.modules["encoder"].compile()

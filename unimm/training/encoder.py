@@ -53,7 +53,9 @@ class EncoderRecipe:
     losses: EncoderLosses = EncoderLosses()
     mask_probability: float = 0.5  # of a picture being masked at all
     largest_mask: float = 0.6  # fraction of patches hidden, drawn uniformly up to here
-    latent_noise: float = 0.5  # largest noise on latents that the painter sees: robust latents are easier to generate
+    latent_noise: float = (
+        0.5  # largest noise on latents that the painter sees: robust latents are easier to generate
+    )
 
 
 class Heads(nn.Module):

@@ -25,4 +25,6 @@ class InstructStage(TalkStage):
 
     def __init__(self, recipe: InstructRecipe):
         model = UniMM.from_pretrained(recipe.start)
-        super().__init__(model, talk_rows(recipe, model), JOINT_GROUPS, recipe.noise_draws, recipe.flow_weight)
+        super().__init__(
+            model, talk_rows(recipe, model), JOINT_GROUPS, recipe.noise_draws, recipe.flow_weight
+        )

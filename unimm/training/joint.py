@@ -97,7 +97,9 @@ class TalkRows:
         missing = self.data.row_length - batch.input_ids.shape[1]
         if missing < 0:
             longest = max(len(row.ids) for row in rows)
-            raise ValueError(f"data.row_length: expected {longest} or more for these rows, got {self.data.row_length}")
+            raise ValueError(
+                f"data.row_length: expected {longest} or more for these rows, got {self.data.row_length}"
+            )
         pad = nn.functional.pad
         return replace(
             batch,
@@ -111,7 +113,11 @@ def cached_latents(model: UniMM, store: PictureStore, folder: str) -> LatentCach
     """Return the normalised latents of a store's pictures, encoded on first use with the model's frozen encoder."""
     settings = model.config.settings
     layout = CacheLayout(
-        store.count, settings.num_queries, settings.dit.channels, _SHARD, f"{weights_hash(model.encoder)}/{store.seed}"
+        store.count,
+        settings.num_queries,
+        settings.dit.channels,
+        _SHARD,
+        f"{weights_hash(model.encoder)}/{store.seed}",
     )
 
     @torch.no_grad()
@@ -162,7 +168,9 @@ class TalkStage:
 
     def _noised(self, latents: Tensor, generator: torch.Generator) -> Tensor:
         device = generator.device
-        amount = torch.rand(len(latents), 1, 1, generator=generator, device=device) * self.rows.data.context_noise
+        amount = (
+            torch.rand(len(latents), 1, 1, generator=generator, device=device) * self.rows.data.context_noise
+        )
         noise = torch.randn(latents.shape, generator=generator, device=device)
         return latents + (amount * noise).to(latents.device)
 
@@ -172,17 +180,21 @@ class TalkStage:
 
     def sample(self, folder: Path, step: int) -> None:
         """Draw a few prompts, four times each."""
-        drawn = self.model.generate_image(list(_SAMPLE_PROMPTS), num_images_per_prompt=4, seed=0, output_type="pt")
+        drawn = self.model.generate_image(
+            list(_SAMPLE_PROMPTS), num_images_per_prompt=4, seed=0, output_type="pt"
+        )
         save_grid(drawn.images, folder, step, columns=8)
 
     def export(self, newest: Path, folder: Path) -> None:
-        """Write the (averaged) weights of a checkpoint as a model folder, parameters in bfloat16."""
+        """Write the (averaged) weights of a checkpoint as a model folder."""
         prefix = "model."
-        averaged = {key.removeprefix(prefix): value for key, value in checkpoint.averaged_state(newest).items()}
+        averaged = {
+            key.removeprefix(prefix): value for key, value in checkpoint.averaged_state(newest).items()
+        }
         state = {**self.model.state_dict(), **averaged}
         for tied, source in self.model.all_tied_weights_keys.items():
             state[tied] = state[source]
-        self.model.save_pretrained(folder, dtype=torch.bfloat16, state_dict=state, max_shard_size="15MB")
+        self.model.save_pretrained(folder, state_dict=state)
 
 
 # Who learns. The encoder and the decoder are frozen; lookups and outputs do better with AdamW, matrices inside with Muon.
@@ -205,7 +217,9 @@ class JointStage(TalkStage):
         model.tokenizer = load_tokenizer(recipe.tokenizer)
         for name in ("encoder", "statistics", "decoder"):
             load_strictly(getattr(model, name), trained(recipe.codec_run, name), name)
-        super().__init__(model, talk_rows(recipe, model), JOINT_GROUPS, recipe.noise_draws, recipe.flow_weight)
+        super().__init__(
+            model, talk_rows(recipe, model), JOINT_GROUPS, recipe.noise_draws, recipe.flow_weight
+        )
 
 
 def talk_rows(recipe: JointRecipe, model: UniMM) -> TalkRows:

@@ -26,7 +26,9 @@ def held_out() -> dict[str, frozenset[tuple]]:
     return {kind: frozenset(tuple(entry) for entry in listed[kind]) for kind in KINDS}
 
 
-def _combinations_of(kinds: list[tuple[str, str | None, int]], background: str | None) -> set[tuple[str, tuple]]:
+def _combinations_of(
+    kinds: list[tuple[str, str | None, int]], background: str | None
+) -> set[tuple[str, tuple]]:
     """List the combinations in a set of (shape, colour, count) before a background."""
     shapes = sorted({shape for shape, _, _ in kinds})
     return {
@@ -41,13 +43,19 @@ def in_scene(scene: Scene) -> set[tuple[str, tuple]]:
     """Return the held-out combinations that a scene shows, as (kind, combination)."""
     counts = scene.counts()
     kinds = [(thing.shape, thing.colour, counts[thing.shape]) for thing in scene.things]
-    return {(kind, entry) for kind, entry in _combinations_of(kinds, scene.background) if entry in held_out()[kind]}
+    return {
+        (kind, entry)
+        for kind, entry in _combinations_of(kinds, scene.background)
+        if entry in held_out()[kind]
+    }
 
 
 def in_spec(spec: Spec) -> set[tuple[str, tuple]]:
     """Return the held-out combinations that a claim mentions, as (kind, combination)."""
     kinds = [(mention.shape, mention.colour, mention.count) for mention in spec.mentions]
-    return {(kind, entry) for kind, entry in _combinations_of(kinds, spec.background) if entry in held_out()[kind]}
+    return {
+        (kind, entry) for kind, entry in _combinations_of(kinds, spec.background) if entry in held_out()[kind]
+    }
 
 
 def sample_allowed(rng: np.random.Generator) -> Scene:

@@ -79,7 +79,9 @@ def sample_prompt(family: str, split: str, rng: np.random.Generator) -> Prompt:
         ValueError: unknown family or split.
     """
     if family not in _DRAW or split not in SPLITS:
-        raise ValueError(f"prompt: expected a family of {FAMILIES} and a split of {SPLITS}, got {family!r}, {split!r}")
+        raise ValueError(
+            f"prompt: expected a family of {FAMILIES} and a split of {SPLITS}, got {family!r}, {split!r}"
+        )
     assert held_out()[_HELD_OUT_BY[family]]
     while True:
         spec = replace(_DRAW[family](rng), family=family)

@@ -40,7 +40,9 @@ OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "diamond": lambda u, v: np.abs(u) / 0.70 + np.abs(v) <= 1.0,
     "star": _star,
     "heart": _heart,
-    "cross": lambda u, v: (np.minimum(np.abs(u), np.abs(v)) <= 0.30) & (np.maximum(np.abs(u), np.abs(v)) <= 0.95),
+    "cross": lambda u, v: (
+        (np.minimum(np.abs(u), np.abs(v)) <= 0.30) & (np.maximum(np.abs(u), np.abs(v)) <= 0.95)
+    ),
     "moon": lambda u, v: (u * u + v * v <= 0.95**2) & ((u - 0.48) ** 2 + (v + 0.10) ** 2 > 0.78**2),
 }
 
@@ -81,7 +83,9 @@ def _word_mask(text: str, pixels: int) -> np.ndarray:
     font = ImageFont.load_default(size=int(pixels * scale * _WORD_HEIGHT * 1.35))
     left, top, right, bottom = font.getbbox(text.upper(), stroke_width=pixels * scale // 100)
     image = Image.new("L", (int(right - left) + 2, int(bottom - top) + 2))
-    ImageDraw.Draw(image).text((1 - left, 1 - top), text.upper(), 255, font, stroke_width=pixels * scale // 100)
+    ImageDraw.Draw(image).text(
+        (1 - left, 1 - top), text.upper(), 255, font, stroke_width=pixels * scale // 100
+    )
     shrink = min(_WORD_WIDTH * pixels / image.width, _WORD_HEIGHT * pixels / image.height)
     size = (max(1, round(image.width * shrink)), max(1, round(image.height * shrink)))
     return np.asarray(image.resize(size, Image.Resampling.BOX), np.float32) / 255
