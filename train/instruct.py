@@ -1,4 +1,5 @@
-"""Train a model on conversations: python -m train.instruct configs/train/tiny_instruct.yaml [key=value ...]"""
+"""Train a model on conversations: python -m train.instruct configs/train/tiny_instruct.yaml [key=value ...]
+"""
 
 import sys
 

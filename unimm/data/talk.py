@@ -1,7 +1,7 @@
 """Conversations about the world's scenes: what the joint and the instruct stages read.
 
-Each kind of talk turns two scenes into one row. Pictures stand in it as `Image` parts without content; `pictures` says whose
-latents belong there, so that the caller can fetch them.
+Each kind of talk turns two scenes into one row. Pictures stand in it as `Image` parts without content;
+`pictures` says whose latents belong there, so that the caller can fetch them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _ALIGNMENT, _DESCRIPTION = 0.35, 0.25  # shares of the questions; the rest is ev
 
 @dataclass(frozen=True)
 class Talk:
-    """One row: its turns, and for each picture in reading order which scene it shows (0 the row's own, 1 another)."""
+    """One row: its turns, and for each picture in reading order which scene it shows (0 the row's own, 1
+    another)."""
 
     turns: tuple[Turn, ...]
     pictures: tuple[int, ...]

@@ -1,7 +1,9 @@
-"""The world as training data: scene number i of a seed, drawn the same on every machine; and a store of its pictures.
+"""The world as training data: scene number i of a seed, drawn the same on every machine; and a store of its
+pictures.
 
-Rendering takes about a millisecond a picture, less than a training step takes per sample on a GPU and more than it
-takes on many cores; so pictures are rendered once, in parallel, into a memory-mapped file that every stage reads.
+Rendering takes about a millisecond a picture, less than a training step takes per sample on a GPU and more
+than it takes on many cores; so pictures are rendered once, in parallel, into a memory-mapped file that every
+stage reads.
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ class PictureStore:
         self._scenes: dict[int, Scene] = {}
 
     def scene(self, index: int) -> Scene:
-        """Return the scene of picture `index`; remembered, as drawing it again costs more than a training sample may."""
+        """Return the scene of picture `index`; remembered, as drawing it again costs more than a training
+        sample may."""
         if index not in self._scenes:
             self._scenes[index] = scene(self.seed, index)
         return self._scenes[index]

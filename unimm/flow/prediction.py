@@ -7,7 +7,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 SMALLEST_TIME = 0.05
-"""Divisor of clean-data outputs near t = 0, where x_t is the data already (Li & He 2025, arXiv 2511.13720, section 3)."""
+"""Divisor of clean-data outputs near t = 0, where x_t is the data already (Li & He 2025, arXiv 2511.13720,
+section 3)."""
 
 
 def from_velocity(output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
@@ -25,4 +26,5 @@ PREDICTIONS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "velocity": from_velocity,
     "x": from_data,
 }
-"""By name: velocity, as the published models; x, whose outputs lie where data lies, so that width can go to meaning."""
+"""By name: velocity, as the published models; x, whose outputs lie where data lies, so that width can go to
+meaning."""

@@ -1,4 +1,5 @@
-"""Causal attention for training short rows on a CPU, where the fused kernel's backward pass is the slowest part."""
+"""Causal attention for training short rows on a CPU, where the fused kernel's backward pass is the slowest
+part."""
 
 from __future__ import annotations
 
@@ -6,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 SHORT = 128
-"""Positions up to which two matrix products and a softmax train faster than the fused kernel: 4x at 64 in bfloat16."""
+"""Positions up to which two matrix products and a softmax train faster than the fused kernel: 4x at 64 in
+bfloat16."""
 
 
 def attend_short(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: object
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options:
+    object
 ) -> tuple[Tensor, None]:
     """Speak the attention interface of transformers: [B heads T head_dim] in, [B T heads head_dim] out."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -27,7 +30,8 @@ def attend_short(
 
 
 def train_short_rows(llm: nn.Module) -> None:
-    """Make a Qwen2 of transformers, until now on SDPA, train through `attend_short`; its results stay the same."""
+    """Make a Qwen2 of transformers, until now on SDPA, train through `attend_short`; its results stay the
+    same."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 

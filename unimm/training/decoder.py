@@ -1,7 +1,9 @@
-"""The decoder stage: teach the RAE decoder to show latents of a frozen encoder (Zheng et al. 2025, arXiv 2510.11690).
+"""The decoder stage: teach the RAE decoder to show latents of a frozen encoder (Zheng et al. 2025, arXiv
+2510.11690).
 
-L1 and a perceptual term whose backbone is the frozen encoder itself (`perceptual@encoder`: a network named LPIPS needs LPIPS's
-weights). Latents are noised, as RAE does, so that the decoder also shows latents that a DiT drew a little off.
+L1 and a perceptual term whose backbone is the frozen encoder itself (`perceptual@encoder`: a network named
+LPIPS needs LPIPS's weights). Latents are noised, as RAE does, so that the decoder also shows latents that a
+DiT drew a little off.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from unimm.data.order import shuffled
-from unimm.data.world import PictureStore, Pictures
+from unimm.data.world import Pictures, PictureStore
 from unimm.latents.decoder import DecoderConfig, RAEDecoder
 from unimm.latents.encoder import EncoderConfig, build_encoder
 from unimm.latents.pixels import resize_pixels

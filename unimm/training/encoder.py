@@ -1,8 +1,8 @@
 """The encoder stage: SigLIP 2's recipe in small (Tschannen et al. 2025, arXiv 2502.14786).
 
-Three losses on one latent grid: a sigmoid contrastive loss on captions, captioning, and a dense term, here masked
-prediction: some patches are hidden and the whole picture is asked for. The dense term is what keeps outlines; a purely
-contrastive encoder of this size throws them away.
+Three losses on one latent grid: a sigmoid contrastive loss on captions, captioning, and a dense term, here
+masked prediction: some patches are hidden and the whole picture is asked for. The dense term is what keeps
+outlines; a purely contrastive encoder of this size throws them away.
 """
 
 from __future__ import annotations

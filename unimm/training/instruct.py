@@ -1,4 +1,5 @@
-"""The instruct stage: visual instruction tuning of a joint model, on talks of several turns with pictures in and out."""
+"""The instruct stage: visual instruction tuning of a joint model, on talks of several turns with pictures in
+and out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The joint stage: one model learns to talk, to see and to draw, on cross entropy + 2 x flow loss (arXiv 2601.16208, section 4)."""
+"""The joint stage: one model learns to talk, to see and to draw, on cross entropy + 2 x flow loss (arXiv
+2601.16208, section 4)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from unimm.data.cache import CacheLayout, LatentCache, fill_cache
 from unimm.data.order import shuffled
 from unimm.data.talk import TALKS, Talk
-from unimm.data.world import PictureStore, Pictures
+from unimm.data.world import Pictures, PictureStore
 from unimm.latents.pixels import resize_pixels
 from unimm.llm.attention import train_short_rows
 from unimm.model.config import ModelSettings, UniMMConfig
@@ -31,8 +32,9 @@ from unimm.weights.folder import load_strictly
 
 _SHARD = 20_000
 _SAMPLE_PROMPTS = (
-    "a photo of a red circle", "a star", "a blue square and a yellow heart", "two green stars", "three white hearts",
-    "a black cross left of a pink moon", "a triangle above a square", "four orange squares on a slate background",
+    "a photo of a red circle", "a star", "a blue square and a yellow heart", "two green stars",
+    "three white hearts", "a black cross left of a pink moon", "a triangle above a square",
+    "four orange squares on a slate background",
 )  # fmt: skip
 
 
@@ -110,7 +112,8 @@ class TalkRows:
 
 
 def cached_latents(model: UniMM, store: PictureStore, folder: str) -> LatentCache:
-    """Return the normalised latents of a store's pictures, encoded on first use with the model's frozen encoder."""
+    """Return the normalised latents of a store's pictures, encoded on first use with the model's frozen
+    encoder."""
     settings = model.config.settings
     layout = CacheLayout(
         store.count,
@@ -197,7 +200,8 @@ class TalkStage:
         self.model.save_pretrained(folder, state_dict=state)
 
 
-# Who learns. The encoder and the decoder are frozen; lookups and outputs do better with AdamW, matrices inside with Muon.
+# Who learns. The encoder and the decoder are frozen; lookups and outputs do better with AdamW, matrices
+# inside with Muon.
 JOINT_GROUPS = {
     "model": Group(optimizer="muon"),
     "model.llm.model.embed_tokens": Group(),

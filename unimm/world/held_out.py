@@ -1,7 +1,7 @@
 """Combinations that no training stream ever shows or mentions; `held_out.json` lists them.
 
-Four lists, so that every task family has prompts never trained on: shape with colour (colours, attribution), shape with
-shape (two objects, position), count with shape (counting), shape with background (single object).
+Four lists, so that every task family has prompts never trained on: shape with colour (colours, attribution),
+shape with shape (two objects, position), count with shape (counting), shape with background (single object).
 """
 
 from __future__ import annotations

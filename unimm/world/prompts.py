@@ -1,4 +1,5 @@
-"""Prompts of GenEval's six task families, held in (every combination was trained on) or held out (one never was)."""
+"""Prompts of GenEval's six task families, held in (every combination was trained on) or held out (one never
+was)."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from unimm.world.scene import Scene
 from unimm.world.spec import Mention, Spec, holds, related
 
 DESCRIBE = "Describe this image."
-ALIGN = "Does this image align with the prompt: {prompt}?"  # Scale-RAE's verifier question (2601.16208, section 5)
+ALIGN = "Does this image align with the prompt: {prompt}?"  # Scale-RAE's verifier (2601.16208, section 5)
 _LETTERS = "ABCD"
 
 

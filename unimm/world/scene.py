@@ -50,8 +50,9 @@ class Scene:
         return Counter(thing.shape for thing in self.things)
 
 
-# Where the centres of 1, 2, 3 and 4 things may stand, in reading order, and how far each may stray from there.
-# Positions are anchored so that sizes never overlap: 0.46 apart, less twice the jitter, leaves the largest pair room.
+# Where the centres of 1, 2, 3 and 4 things may stand, in reading order, and how far each may stray from
+# there. Positions are anchored so that sizes never overlap: 0.46 apart, less twice the jitter, leaves the
+# largest pair room.
 _NEAR, _MIDDLE, _FAR = 0.27, 0.50, 0.73
 ROW = ((_NEAR, _MIDDLE), (_FAR, _MIDDLE))
 COLUMN = ((_MIDDLE, _NEAR), (_MIDDLE, _FAR))

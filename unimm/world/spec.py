@@ -1,21 +1,21 @@
 """What a sentence claims of a picture, apart from its wording: GenEval's six task families as data.
 
-A `Spec` is drawn either from a scene (then it is a caption, true by construction) or from nothing (then it is a
-prompt). `holds` applies GenEval's rules to a scene, real or read back from pixels: every mention must be found,
-a counting prompt wants the exact number, a position prompt wants the relation between the two things.
+A `Spec` is drawn either from a scene (then it is a caption, true by construction) or from nothing (then it is
+a prompt). `holds` applies GenEval's rules to a scene, real or read back from pixels: every mention must be
+found, a counting prompt wants the exact number, a position prompt wants the relation between the two things.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unimm.world import vocabulary as words
 from unimm.world.scene import Scene, Thing
 
 FAMILIES = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 
 # A relation holds when the centres differ along its axis by at least this fraction of the side, and by more
-# along that axis than along the other. Anchors lie 0.46 apart; chance placement beside one another stays below.
+# along that axis than along the other. Anchors lie 0.46 apart; chance placement beside one another stays
+# below.
 _RELATION_MARGIN = 0.10
 
 

@@ -1,8 +1,8 @@
 """The words of the world: shapes, colours, sizes, backgrounds and the short words that can be written in it.
 
-Colours are GenEval's ten (https://github.com/djghosh13/geneval). Background tones are muted on purpose: every colour,
-white and black among them, stays at least 75 (Euclidean, 8-bit sRGB) away from every background, so that a picture can
-be read back from its pixels alone.
+Colours are GenEval's ten (https://github.com/djghosh13/geneval). Background tones are muted on purpose: every
+colour, white and black among them, stays at least 75 (Euclidean, 8-bit sRGB) away from every background, so
+that a picture can be read back from its pixels alone.
 """
 
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "heart", "cross", "moon")
