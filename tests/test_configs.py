@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,8 @@ def test_a_misspelt_key_is_refused_with_a_suggestion(path, tmp_path):
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     key = next(iter(values))
     values[key[:-1] + "x"] = values.pop(key)
-    wrong = tmp_path / path.name
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")  # a recipe may name a model's file beside it
+    wrong = tmp_path / path.relative_to(ROOT)
     wrong.write_text(yaml.safe_dump(values), encoding="utf-8")
     with pytest.raises(ValueError, match=f"did you mean '{key}'"):
         load(settings_of(path), wrong)
