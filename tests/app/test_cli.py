@@ -104,6 +104,13 @@ def test_an_unknown_model_gets_a_suggestion(unimm):
     refused(unimm("generate", "a star", "--model", "tinny"), "tinny", "did you mean 'tiny'")
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_is_not_there_is_refused(unimm, model_folder, device):
+    refused(
+        unimm("generate", "a star", "--device", device, "--model", model_folder), "--device", "cpu", device
+    )
+
+
 def test_an_unknown_verifier_gets_a_suggestion(unimm, model_folder):
     result = unimm("generate", "a star", "--best-of", 2, "--verifier", "answer", "--model", model_folder)
     refused(result, "answer_logits")

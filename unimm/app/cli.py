@@ -37,6 +37,7 @@ def at_least(lowest: int):
 
 
 Model = Annotated[str, typer.Option("--model", "-m", help="tiny (built in), a folder, or a hub id.")]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
 Steps = Annotated[int, typer.Option(callback=at_least(1), help="Steps of the sampler.")]
 BestOf = Annotated[
     int, typer.Option(callback=at_least(1), help="Candidates per picture; the best is decoded.")
@@ -69,12 +70,13 @@ def generate(
     guidance: Guidance = 1.0,
     seed: Seed = 0,
     model: Model = "tiny",
+    device: Device = "cpu",
 ) -> None:
     """Draw a prompt."""
     from unimm.app.files import check_out, encode, name_for, numbered, write
 
     out = check_out(out or name_for(prompt))
-    loaded = _load(model)
+    loaded = _load(model, device)
     start = time.perf_counter()
     with _progress("drawing") as callback:
         drawn = loaded.generate_image(
@@ -100,10 +102,11 @@ def generate(
 def caption(
     image: Annotated[Path, typer.Argument(help="A picture.")],
     model: Model = "tiny",
+    device: Device = "cpu",
 ) -> None:
     """Describe a picture."""
     picture = _picture(image)
-    print(_load(model).caption(picture))
+    print(_load(model, device).caption(picture))
 
 
 @app.command()
@@ -111,10 +114,11 @@ def answer(
     image: Annotated[Path, typer.Argument(help="A picture.")],
     question: Annotated[str, typer.Argument(help="What to ask of it.")],
     model: Model = "tiny",
+    device: Device = "cpu",
 ) -> None:
     """Answer a question about a picture."""
     picture = _picture(image)
-    print(_load(model).answer(picture, question))
+    print(_load(model, device).answer(picture, question))
 
 
 @app.command()
@@ -124,13 +128,14 @@ def chat(
     guidance: Guidance = 1.0,
     seed: Seed = 0,
     model: Model = "tiny",
+    device: Device = "cpu",
 ) -> None:
     """Talk with a model: words and pictures, both ways."""
     from unimm.app.terminal import Terminal
 
     if not folder.is_dir():
         raise FileNotFoundError(f"--folder: there is no folder {str(folder)!r}; make it first")
-    Terminal(_load(model), folder, seed, num_inference_steps=steps, guidance_scale=guidance).run()
+    Terminal(_load(model, device), folder, seed, num_inference_steps=steps, guidance_scale=guidance).run()
 
 
 @app.command()
@@ -140,6 +145,7 @@ def demo(
     steps: Steps = 50,
     seed: Seed = 0,
     model: Model = "tiny",
+    device: Device = "cpu",
 ) -> None:
     """Draw, check, describe, question and converse; write the pictures and a page that shows them."""
     from unimm.app import demo as demonstration
@@ -148,7 +154,7 @@ def demo(
 
     start = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    report = demonstration.run(_load(model), model, Plan(steps, best_of, seed), print)
+    report = demonstration.run(_load(model, device), model, Plan(steps, best_of, seed), print)
     page, sheet = demonstration.save(report, out)
     for name, value in report.facts:
         print(f"{name}: {value}")
@@ -189,15 +195,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(exits.run(app, [word for word in given if word != "--debug"], debug="--debug" in given))
 
 
-def _load(name: str):
-    """Return a model by name, ready to draw."""
+def _load(name: str, device: str):
+    """Return a model by name, ready to draw on a device."""
     with _status(f"loading {name}"):
         from transformers.utils import logging
 
         from unimm import UniMM
 
+        place = _device(device)
         logging.disable_progress_bar()  # of transformers, which writes it to files too
-        return UniMM.from_pretrained(name).eval()
+        return UniMM.from_pretrained(name).eval().to(place)
+
+
+def _device(name: str):
+    """Return a device that torch knows and has, or say what it has."""
+    import torch
+
+    has = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if name not in (*has, "cuda") or (name == "cuda" and len(has) == 1):
+        raise ValueError(f"--device: expected one of {', '.join(has)}, got {name!r}")
+    return torch.device(name)
 
 
 def _picture(path: Path):
