@@ -38,7 +38,7 @@ def test_a_picture_is_the_same_alone_and_in_a_batch(model):
 def test_many_candidates_go_through_in_passes(model, monkeypatch):
     whole = draw(model, PROMPTS, seed=3, num_images_per_prompt=3).latents
     steps = []
-    monkeypatch.setattr("unimm.model.drawing.PASS", 4)
+    monkeypatch.setattr("unimm.model.inputs.PASS", 4)
     pieces = draw(
         model,
         PROMPTS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from unimm.text.tokenizer import special_ids
 if TYPE_CHECKING:
     from unimm.model.unimm import UniMM
 
+PASS = 64  # rows or pictures that go through a room together; bounds memory, changes no result
+
 
 def tokenizer_of(model: UniMM) -> PreTrainedTokenizerFast:
     """Return the model's tokenizer, or say how to get one."""
@@ -34,6 +36,12 @@ def positive(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
     return value
+
+
+def passes(count: int) -> Iterator[slice]:
+    """Yield slices that cut `count` things into passes."""
+    for start in range(0, count, PASS):
+        yield slice(start, min(start + PASS, count))
 
 
 def prompt_list(prompt: str | Sequence[str], name: str = "prompt") -> list[str]:
@@ -67,11 +75,10 @@ def with_latents(model: UniMM, images: Sequence[Image]) -> list[Image]:
     for part in parts:
         if part.latents is not None:
             expect("latents", part.latents, "N C", N=settings.num_queries, C=settings.dit.channels)
-    if missing:
-        pixels = to_pixels([parts[index].image for index in missing], settings.encoder.image_size)
-        for index, latents in zip(
-            missing, model.encode_image(pixels.to(model.device, model.dtype)), strict=True
-        ):
+    for piece in passes(len(missing)):
+        pixels = to_pixels([parts[index].image for index in missing[piece]], settings.encoder.image_size)
+        encoded = model.encode_image(pixels.to(model.device, model.dtype))
+        for index, latents in zip(missing[piece], encoded, strict=True):
             parts[index] = replace(parts[index], latents=latents)
     return parts
 

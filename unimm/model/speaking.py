@@ -12,6 +12,7 @@ from unimm.llm.decoding import greedy
 from unimm.model.inputs import (
     batch_of,
     image_list,
+    passes,
     positive,
     prompt_list,
     rows_of,
@@ -24,8 +25,6 @@ from unimm.text.tokenizer import special_ids
 
 if TYPE_CHECKING:
     from unimm.model.unimm import UniMM
-
-PASS = 64  # pictures read together; bounds memory
 
 
 def caption(model: UniMM, image: Any, max_new_tokens: int = 64) -> str | list[str]:
@@ -74,9 +73,9 @@ def _say(model: UniMM, parts: Sequence[Image], texts: Sequence[str], max_new_tok
     positive("max_new_tokens", max_new_tokens)
     tokenizer, marks = tokenizer_of(model), special_ids(tokenizer_of(model))
     parts, said = with_latents(model, parts), []
-    for start in range(0, len(parts), PASS):
-        piece = zip(parts[start : start + PASS], texts[start : start + PASS], strict=True)
-        rows = rows_of(model, [[user(part, text)] for part, text in piece], open_turn=True)
+    for piece in passes(len(parts)):
+        pairs = zip(parts[piece], texts[piece], strict=True)
+        rows = rows_of(model, [[user(part, text)] for part, text in pairs], open_turn=True)
         batch = batch_of(model, rows)
         room = model.config.settings.llm.context - batch.input_ids.shape[1]
         if room < 1:
@@ -99,11 +98,13 @@ def _choose(
     model: UniMM, parts: Sequence[Image], questions: Sequence[str], choices: Sequence[str]
 ) -> list[str]:
     """Return the likeliest of the choices for each pair."""
-    chosen = []
-    for part, question in zip(parts, questions, strict=True):
-        turns = [[user(part, question), Turn("assistant", (Text(choice),))] for choice in choices]
-        chosen.append(choices[int(likelihood(model, turns).argmax())])
-    return chosen
+    turns = [
+        [user(part, question), Turn("assistant", (Text(choice),))]
+        for part, question in zip(parts, questions, strict=True)
+        for choice in choices
+    ]
+    found = torch.cat([likelihood(model, turns[piece]) for piece in passes(len(turns))])
+    return [choices[best] for best in found.unflatten(0, (-1, len(choices))).argmax(1).tolist()]
 
 
 def _is_list(image: Any) -> bool:

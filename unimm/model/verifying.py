@@ -14,6 +14,7 @@ from unimm.model.inputs import (
     batch_of,
     fill,
     image_list,
+    passes,
     prompt_list,
     rows_of,
     tokenizer_of,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 Positions = Literal["standard", "reference"]
 Verifier = str | Callable[[Tensor, Sequence[str]], Tensor]
-PASS = 64  # pictures judged together; bounds memory
 MAX_ANSWER_TOKENS = 8  # yes and no are one each; a talkative model may need a few before them
 
 
@@ -55,11 +55,8 @@ def score_latents(model: UniMM, latents: Tensor, prompts: Sequence[str], verifie
     scorer = _scorer(verifier)
     flat = latents.flatten(0, 1)
     each = [prompt for prompt in prompts for _ in range(latents.shape[1])]
-    scores = [
-        scorer(model, flat[start : start + PASS], each[start : start + PASS])
-        for start in range(0, len(flat), PASS)
-    ]
-    return torch.cat([torch.as_tensor(piece) for piece in scores]).reshape(latents.shape[:2])
+    scores = [torch.as_tensor(scorer(model, flat[piece], each[piece])) for piece in passes(len(flat))]
+    return torch.cat(scores).reshape(latents.shape[:2])
 
 
 def score_by_answer(model: UniMM, latents: Tensor, prompts: Sequence[str]) -> Tensor:
