@@ -19,6 +19,7 @@ from unimm.world.render import render
 from unimm.world.scene import Scene, Thing, Writing
 
 _SIDE = 80  # pictures are read at this size; a small thing is 20 pixels wide there
+_LEAST_SIDE = 16  # of a picture; there is nothing to see in smaller ones
 _BORDER = 2  # pixels at the rim that no thing reaches
 _GROUND = (0.82, 1.04)  # relative brightness of the ground: two shadows may meet
 _LIGHT = (0.84, 1.12)  # relative brightness of a thing: its own light, and a little of a neighbour's shadow
@@ -50,13 +51,13 @@ def read(image: np.ndarray | Image.Image) -> Scene:
     """Return the scene that a picture shows.
 
     Args:
-        image: uint8 sRGB [H W 3] or a Pillow image, square, at least 40 pixels wide.
+        image: uint8 sRGB [H W 3] or a Pillow image, square, at least 16 pixels wide; 80 and more read best.
 
     Returns:
         background, things (in reading order of their topmost pixels), and the writing if a word is known.
 
     Raises:
-        ValueError: not a square colour picture of at least 40 pixels.
+        ValueError: not a square colour picture of at least 16 pixels.
     """
     pixels = _prepared(image)
     background = _background(pixels)
@@ -73,9 +74,9 @@ def _prepared(image: np.ndarray | Image.Image) -> np.ndarray:
         if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
             raise ValueError(f"image: expected uint8 [H W 3], got {array.dtype} {list(array.shape)}")
         image = Image.fromarray(array)
-    if image.width != image.height or image.width < _SIDE // 2:
+    if image.width != image.height or image.width < _LEAST_SIDE:
         raise ValueError(
-            f"image: expected a square of at least {_SIDE // 2} pixels, got {image.width}x{image.height}"
+            f"image: expected a square of at least {_LEAST_SIDE} pixels, got {image.width}x{image.height}"
         )
     image = image.convert("RGB")
     if image.width != _SIDE:

@@ -1,0 +1,1 @@
+"""Benchmarks. Run from the repository root with `python -m eval.NAME`; not installed."""

@@ -1,0 +1,1 @@
+"""Measuring: scores with intervals, on tasks whose rules are written down."""
