@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 NEITHER = -1e4  # score of an answer that says neither yes nor no; below any real one, yet a number
@@ -27,13 +28,8 @@ def answer_logits(tokens: Tensor, logits: Tensor, yes: Sequence[int], no: Sequen
     said = logits.gather(-1, tokens[..., None])[..., 0].double()
     yes_logit, says_yes = _last(said, tokens, yes)
     no_logit, says_no = _last(said, tokens, no)
-    refused = torch.where(says_no, -_softplus(no_logit), NEITHER)
-    return torch.where(says_yes, _softplus(yes_logit), refused)
-
-
-def _softplus(x: Tensor) -> Tensor:
-    """Return log(1 + e^x), increasing everywhere; torch's own has a small step down at 20."""
-    return torch.logaddexp(x, torch.zeros_like(x))
+    refused = torch.where(says_no, -F.softplus(no_logit), NEITHER)
+    return torch.where(says_yes, F.softplus(yes_logit), refused)
 
 
 def _last(said: Tensor, tokens: Tensor, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
