@@ -178,7 +178,7 @@ def _write_shard(path: Path, layout: CacheLayout, shard: int, encode, batch_size
 
 def _write_whole(path: Path, write: Callable) -> None:
     """The file under its name, whole, or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # ranks may fill one folder together
     try:
         with partial.open("wb") as file:
             write(file)

@@ -88,15 +88,16 @@ class PictureStore:
                 )
             return cls(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / "pictures.partial"
+        partial = folder / f"pictures.{os.getpid()}.partial"  # ranks may all find it missing; all render the same
         shape = (count, pixels, pixels, 3)
         pictures = np.memmap(partial, np.uint8, "w+", shape=shape)
         for start, block in _rendered(seed, count, pixels, workers or os.cpu_count() or 1):
             pictures[start : start + len(block)] = block
         pictures.flush()
         os.replace(partial, folder / "pictures.u8")
-        (folder / "store.json.partial").write_text(json.dumps(wanted))
-        os.replace(folder / "store.json.partial", folder / "store.json")
+        facts = folder / f"store.{os.getpid()}.partial"
+        facts.write_text(json.dumps(wanted))
+        os.replace(facts, folder / "store.json")
         return cls(folder)
 
 

@@ -63,13 +63,15 @@ class LightningDiT(nn.Module):
         self.reset_tables()
         self.reset_parameters()
 
-    def forward(self, x: Tensor, t: Tensor, conditions: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, conditions: Tensor, dropped: Tensor | None = None) -> Tensor:
         """Return the velocity [B N C] of noisy latents.
 
         Args:
             x: [B N C] normalised latents at time t, tokens in reading order.
             t: [B] in [0, 1]; 1 is noise. Embedded in float32.
             conditions: [B N Z]; vector i conditions latent token i and no other.
+            dropped: [B] bool, where the null condition stands in (training for guidance). Done here, as a
+                sharded null condition is whole only inside this call.
 
         Raises:
             ValueError: a size differs from the config or between arguments.
@@ -78,6 +80,8 @@ class LightningDiT(nn.Module):
         sizes = expect("x", x, "B N C", N=config.grid**2, C=config.channels)
         sizes = expect("conditions", conditions, "B N Z", Z=config.condition_width, **sizes)
         expect("t", t, "B", B=sizes["B"])
+        if dropped is not None:
+            conditions = self.drop_conditions(conditions, dropped)
         # SiLU here and once more in every block: the published models were trained with both.
         time = self.time(t, self.frequencies).to(conditions.dtype)
         condition = F.silu(F.silu(time[:, None] + conditions))

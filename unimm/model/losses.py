@@ -61,10 +61,11 @@ def flow_loss(
     conditions = conditions.repeat_interleave(draws, dim=0)
     noise = torch.randn(x.shape, generator=generator, device=generator.device).to(x.device)
     t = shift(logit_normal(len(x), generator=generator, device=x.device), settings.alpha)
+    dropped = None
     if settings.dit.guidable:
         lot = torch.rand(len(x), generator=generator, device=generator.device).to(x.device)
-        conditions = model.dit.drop_conditions(conditions, lot < settings.null_probability)
-    return velocity_loss(lambda x_t, t: model.velocity(x_t, t, conditions), x, noise, t).mean()
+        dropped = lot < settings.null_probability
+    return velocity_loss(lambda x_t, t: model.velocity(x_t, t, conditions, dropped), x, noise, t).mean()
 
 
 def _no_latents(model: UniMM) -> Tensor:

@@ -45,7 +45,7 @@ class TalkData:
     pictures: Pictures
     latents: str  # folder of the latent cache, filled on first use
     pattern: tuple[str, ...] = ("draw", "draw", "look")
-    row_length: int = 96  # positions every row is padded to: compiled code is made once
+    row_length: int = 72  # positions every row is padded to: compiled code is made once
     context_noise: float = 0.3  # largest noise on seen latents, which may later be drawn ones
 
     def __post_init__(self):
