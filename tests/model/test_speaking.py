@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from tests.model.small import small_model, small_tokenizer
-from unimm.model.inputs import batch_of, rows_of, user
+from unimm.model.inputs import batch_of, rows_of, user, with_latents
 from unimm.model.speaking import likelihood
 from unimm.model.verifying import word_ids
 from unimm.parts import Image as Picture
@@ -59,6 +59,11 @@ def test_latents_do_as_well_as_the_picture(model, pictures):
     torch.testing.assert_close(
         torch.tensor(model.verify(latents, "a star")), torch.tensor(model.verify(pictures, "a star"))
     )
+
+
+def test_looking_records_no_gradients(model, pictures):
+    part = with_latents(model, [Picture(pictures[0])])[0]
+    assert not part.latents.requires_grad
 
 
 def test_the_likeliest_choice_is_the_answer(model, pictures):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from unimm.model.context import Context
@@ -104,8 +103,7 @@ class Conversation:
 
     def _remembered(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Return a message with the latents of its pictures, so that each is encoded once."""
-        with torch.no_grad():
-            turn = turns_with_latents(self.model, from_messages([message]))[0]
+        turn = turns_with_latents(self.model, from_messages([message]))[0]
         return {"role": turn.role, "content": [_content(part) for part in turn.parts]}
 
 

@@ -68,6 +68,7 @@ def image_list(images: Any) -> list[Image]:
     return [_image(images)]
 
 
+@torch.no_grad()
 def with_latents(model: UniMM, images: Sequence[Image]) -> list[Image]:
     """Return the parts with their latents [N C]; pictures that lack them are encoded together."""
     missing = [index for index, part in enumerate(images) if part.latents is None]

@@ -100,8 +100,7 @@ def respond(
         seed = int(torch.randint(2**31 - 1, ()).item())
     sampling = Sampling(num_inference_steps, guidance_scale, sampler)
     settings = ReplySettings(sampling, seed, positive("max_new_tokens", max_new_tokens), max_images)
-    with torch.no_grad():
-        row = rows_of(model, [turns_with_latents(model, turns)], open_turn=True)[0]
+    row = rows_of(model, [turns_with_latents(model, turns)], open_turn=True)[0]
     context = Context(model) if context is None else context
     return _Responder(model, context, settings).reply(row)
 

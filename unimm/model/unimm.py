@@ -91,9 +91,7 @@ class UniMM(PreTrainedModel):
         """Return what the LLM intends to draw: its states at the query runs, [J Q D]."""
         return gather(self(batch), batch.query_runs)
 
-    def velocity(
-        self, x_t: Tensor, t: Tensor, conditions: Tensor, dropped: Tensor | None = None
-    ) -> Tensor:
+    def velocity(self, x_t: Tensor, t: Tensor, conditions: Tensor, dropped: Tensor | None = None) -> Tensor:
         """Return the velocity [B N C] of latents x_t [B N C] at times t [B] under conditions [B N Z].
 
         Where dropped [B] (bool) is true, the null condition stands in.
