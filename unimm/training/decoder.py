@@ -70,19 +70,21 @@ def trained(run: str | Path, name: str) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def measure_statistics(encoder: nn.Module, store: PictureStore, count: int) -> LatentStatistics:
-    """Return the latent statistics of the first `count` pictures, exact (Welford), per token and channel."""
+    """Return the latent statistics of the first `count` pictures, exact (Welford), per token and channel.
+
+    Raises:
+        ValueError: the store holds fewer pictures.
+    """
+    if count > store.count:
+        raise ValueError(f"statistics_pictures: expected at most the store's {store.count}, got {count}")
     config = encoder.config
     seen = Welford(config.num_tokens, config.width)
     for start in track(range(0, count, _BATCH), "latent statistics"):
-        seen.update(encoder(encoder_pixels(store, range(start, start + _BATCH), config.image_size)))
+        indices = range(start, min(start + _BATCH, count))
+        seen.update(encoder(resize_pixels(store.pixels_of(indices), config.image_size)))
     statistics = LatentStatistics(config.num_tokens, config.width)
     statistics.set(*seen.result())
     return statistics
-
-
-def encoder_pixels(store: PictureStore, indices, size: int) -> Tensor:
-    """Return pictures of the store as the encoder takes them, [B 3 size size] in [0, 1]."""
-    return resize_pixels(store.pixels_of(indices), size)
 
 
 class DecoderStage:

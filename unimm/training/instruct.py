@@ -4,9 +4,10 @@ and out."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from unimm.model.unimm import UniMM
-from unimm.training.joint import JOINT_GROUPS, TalkData, TalkStage, talk_rows
+from unimm.training.joint import TalkData, TalkStage, talk_groups, talk_rows
 from unimm.training.recipe import TrainRecipe
 
 
@@ -19,6 +20,7 @@ class InstructRecipe:
     start: str  # model folder
     noise_draws: int = 4
     flow_weight: float = 2.0
+    matrices: Literal["adamw", "muon"] = "muon"  # optimiser of the weights inside; DeepSpeed takes adamw
 
 
 class InstructStage(TalkStage):
@@ -27,5 +29,9 @@ class InstructStage(TalkStage):
     def __init__(self, recipe: InstructRecipe):
         model = UniMM.from_pretrained(recipe.start)
         super().__init__(
-            model, talk_rows(recipe, model), JOINT_GROUPS, recipe.noise_draws, recipe.flow_weight
+            model,
+            talk_rows(recipe, model),
+            talk_groups(recipe.matrices),
+            recipe.noise_draws,
+            recipe.flow_weight,
         )

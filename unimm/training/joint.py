@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -65,6 +66,7 @@ class JointRecipe:
     codec_run: str  # run folder of the decoder stage: encoder, statistics, decoder
     noise_draws: int = 4  # noise and time draws per picture; the LLM runs once for all
     flow_weight: float = 2.0
+    matrices: Literal["adamw", "muon"] = "muon"  # optimiser of the weights inside; DeepSpeed takes adamw
 
 
 class TalkRows:
@@ -200,17 +202,17 @@ class TalkStage:
         self.model.save_pretrained(folder, state_dict=state)
 
 
-# Who learns. The encoder and the decoder are frozen; lookups and outputs do better with AdamW, matrices
-# inside with Muon.
-JOINT_GROUPS = {
-    "model": Group(optimizer="muon"),
-    "model.llm.model.embed_tokens": Group(),
-    "model.queries": Group(),
-    "model.dit.embed": Group(),
-    "model.dit.final.out": Group(),
-    "model.encoder": FROZEN,
-    "model.decoder": FROZEN,
-}
+def talk_groups(matrices: Literal["adamw", "muon"]) -> dict[str, Group]:
+    """Return who learns: all but the codec; lookups and outputs by AdamW, matrices by what is asked for."""
+    return {
+        "model": Group(optimizer=matrices),
+        "model.llm.model.embed_tokens": Group(),
+        "model.queries": Group(),
+        "model.dit.embed": Group(),
+        "model.dit.final.out": Group(),
+        "model.encoder": FROZEN,
+        "model.decoder": FROZEN,
+    }
 
 
 class JointStage(TalkStage):
@@ -222,7 +224,11 @@ class JointStage(TalkStage):
         for name in ("encoder", "statistics", "decoder"):
             load_strictly(getattr(model, name), trained(recipe.codec_run, name), name)
         super().__init__(
-            model, talk_rows(recipe, model), JOINT_GROUPS, recipe.noise_draws, recipe.flow_weight
+            model,
+            talk_rows(recipe, model),
+            talk_groups(recipe.matrices),
+            recipe.noise_draws,
+            recipe.flow_weight,
         )
 
 

@@ -12,12 +12,11 @@ from unimm.text.chat import GENERATE_TEMPLATE
 from unimm.text.tokenizer import train_tokenizer
 from unimm.world.questions import alignment, ask, description
 
-_NUM_SCENES = 20_000
 
 
-def _sentences(seed: int) -> Iterator[str]:
+def _sentences(num_scenes: int, seed: int) -> Iterator[str]:
     rng = np.random.default_rng([seed, 0])
-    for index in range(_NUM_SCENES):
+    for index in range(num_scenes):
         shown = scene(seed, index)
         for question in (ask(shown, rng), description(shown, rng), alignment(shown, rng)):
             if question is not None:
@@ -28,9 +27,9 @@ def _sentences(seed: int) -> Iterator[str]:
         yield "assistant\n"
 
 
-def world_tokenizer(folder: str | Path, vocab_size: int, seed: int = 0) -> Path:
+def world_tokenizer(folder: str | Path, vocab_size: int, num_scenes: int = 20_000, seed: int = 0) -> Path:
     """Write the tokenizer to a folder unless it is there; return the folder."""
     folder = Path(folder)
     if not (folder / "tokenizer.json").is_file():
-        train_tokenizer(_sentences(seed), vocab_size).save_pretrained(folder)
+        train_tokenizer(_sentences(num_scenes, seed), vocab_size).save_pretrained(folder)
     return folder
