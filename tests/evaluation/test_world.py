@@ -180,19 +180,19 @@ def test_a_model_that_flatters_itself_does_not_agree(tmp_path):
     assert scored["self_agreement"].mean == 0
 
 
-def test_a_run_that_was_cut_off_goes_on_where_it_stopped(perfect, tmp_path):
-    model = Pretender(num_probes=SMALL.num_scenes)
-    model.patience = 36
+def test_a_run_that_was_cut_off_goes_on_where_it_stopped(tmp_path):
+    settings, once = Settings(limit=6), 2 * 6 + 2 * CANDIDATES
+    model = Pretender(num_probes=settings.num_scenes)
+    model.patience = 6
     with pytest.raises(KeyboardInterrupt):
-        command.measure(model, SMALL, tmp_path)
+        command.measure(model, settings, tmp_path / "cut")
     model.patience = None
-    card = command.measure(model, SMALL, tmp_path)
-    assert model.drawn == 2 * 36 + 12 * 16
-    assert card == perfect[0]
-    command.measure(model, SMALL, tmp_path)
-    assert model.drawn == 2 * 36 + 12 * 16
-    command.measure(model, SMALL, tmp_path, fresh=True)
-    assert model.drawn == 2 * (2 * 36 + 12 * 16)
+    card = command.measure(model, settings, tmp_path / "cut")
+    assert model.drawn == once
+    assert command.measure(model, settings, tmp_path / "cut") == card
+    assert model.drawn == once
+    assert command.measure(model, settings, tmp_path / "cut", fresh=True) == card
+    assert model.drawn == 2 * once
 
 
 def test_parts_of_other_settings_or_weights_are_never_used():
