@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from unimm import UniMM
 
-HELP = "/image PATH shows a picture with your next words, /undo takes the last exchange back, /quit leaves"
+HELP = "/image PATH goes with your next words, /undo takes back the last, /quit leaves"
 
 
 class Terminal:
