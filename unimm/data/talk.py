@@ -79,9 +79,17 @@ def redraw(scene: Scene, other: Scene, rng: np.random.Generator) -> Talk:
     return Talk((*before, *_drawing(scene, DRAWN, rng)), (1, 0))
 
 
+def revisit(scene: Scene, other: Scene, rng: np.random.Generator) -> Talk:
+    """Two pictures drawn on request, a question about each while it is the latest."""
+    before, after = ask(other, rng), _question(scene, rng)
+    first = (*_drawing(other, SEEN, rng), *_exchange(before.text, before.answer))
+    return Talk((*first, *_drawing(scene, SEEN, rng), *_exchange(after.text, after.answer)), (1, 0))
+
+
 TALKS: dict[str, Callable[[Scene, Scene, np.random.Generator], Talk]] = {
     "draw": draw,
     "look": look,
     "chat": chat,
     "redraw": redraw,
+    "revisit": revisit,
 }

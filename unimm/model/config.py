@@ -30,6 +30,7 @@ class ModelSettings:
     connector_depth: int = 2  # 1 in the published Scale-RAE weights
     projector_depth: int = 2
     prediction: str = "velocity"  # what the DiT puts out: "velocity" (the published models) or "x"
+    shift_base: int = 4096  # numbers per picture at which time is not shifted; fewer shift more towards noise
     null_probability: float = 0.1  # how often training drops the conditions (classifier-free guidance)
     chat: ChatSettings = field(default_factory=ChatSettings)
 
@@ -56,13 +57,15 @@ class ModelSettings:
             )
         if self.prediction not in PREDICTIONS:
             raise ValueError(f"prediction: expected one of {', '.join(PREDICTIONS)}, got {self.prediction!r}")
+        if self.shift_base < 1:
+            raise ValueError(f"shift_base: expected a positive number, got {self.shift_base}")
         if not 0 <= self.null_probability < 1:
             raise ValueError(f"null_probability: expected a number in [0, 1), got {self.null_probability}")
 
     @property
     def alpha(self) -> float:
         """The shift of time that belongs to the size of the latents."""
-        return dimension_alpha(self.num_queries, self.dit.channels)
+        return dimension_alpha(self.num_queries, self.dit.channels, self.shift_base)
 
 
 class UniMMConfig(PretrainedConfig):

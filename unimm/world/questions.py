@@ -127,16 +127,18 @@ def comparison(scene: Scene, rng: np.random.Generator) -> Question | None:
     size = {thing.shape: thing.size for thing in scene.things}
     if size[first] == size[second]:
         return Question(f"Are the {first} and the {second} the same size?", "yes", "comparison")
-    if rng.random() < 0.3:
+    if rng.random() < 0.7:
         return Question(f"Are the {first} and the {second} the same size?", "no", "comparison")
     larger = first if size[first] == "large" else second
     return Question(f"Which is larger, the {first} or the {second}?", larger, "comparison")
 
 
 def reading(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """What word is written?"""
+    """What word is written? or: Is there a word?"""
     if scene.writing is None:
         return Question("Is there a word in the image?", "no", "reading") if rng.random() < 0.1 else None
+    if rng.random() < 0.3:
+        return Question("Is there a word in the image?", "yes", "reading")
     return Question("What word is written?", scene.writing.text, "reading")
 
 
