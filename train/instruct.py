@@ -1,5 +1,4 @@
-"""Train a model on conversations: python -m train.instruct configs/train/tiny_instruct.yaml [key=value ...]
-"""
+"""Train a model on conversations: python -m train.instruct configs/train/tiny_instruct.yaml [key=value ...]"""
 
 import sys
 

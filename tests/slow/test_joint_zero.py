@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from tests.training.road import decoder_recipe, encoder_recipe, joint_recipe
+from unimm import UniMM
+from unimm.config import save
 from unimm.training.decoder import DecoderStage
 from unimm.training.encoder import EncoderStage
 from unimm.training.joint import JointStage
@@ -23,36 +25,45 @@ pytestmark = [
     pytest.mark.skipif(find_spec("deepspeed") is None, reason="the train extra is not installed"),
 ]
 
-SCRIPT = Path(__file__).with_name("joint_ranks.py")
 PATIENCE_SECONDS = 500
 
 
-def test_two_ranks_have_the_losses_of_one_process(tmp_path):
+def run_two_ranks(config: Path, extensions: Path) -> None:
+    """Run the recipe as a user would: train/joint.py under torchrun."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    finished = subprocess.run(
+        [*launcher, "--module", "train.joint", str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TORCH_EXTENSIONS_DIR": str(extensions)},
+        timeout=PATIENCE_SECONDS,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert finished.returncode == 0, finished.stdout
+
+
+def test_two_ranks_have_the_losses_of_one_process_and_export_a_model(tmp_path):
     for recipe, stage in (
         (encoder_recipe(tmp_path), EncoderStage),
         (decoder_recipe(tmp_path), DecoderStage),
     ):
         train(recipe.train, stage(recipe), recipe)
-    recipe = joint_recipe(tmp_path, matrices="adamw", accumulation=2)
-    torch.manual_seed(0)
-    train(recipe.train, JointStage(recipe), recipe)
+    alone = joint_recipe(tmp_path, matrices="adamw", accumulation=2)
+    torch.manual_seed(alone.train.seed)
+    train(alone.train, JointStage(alone), alone)
 
-    output = tmp_path / "sharded"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_EXTENSIONS_DIR": str(tmp_path / "extensions")}
-    printed = subprocess.run(
-        [*launcher, str(SCRIPT), str(tmp_path), str(output)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    assert printed.returncode == 0, printed.stdout
+    sharded = {"deepspeed": {"zero_stage": 3}, "device": "cpu", "output": str(tmp_path / "sharded")}
+    save(joint_recipe(tmp_path, matrices="adamw", **sharded), tmp_path / "sharded.yaml")
+    run_two_ranks(tmp_path / "sharded.yaml", tmp_path / "extensions")
 
-    alone, sharded = read_metrics(tmp_path / "joint"), read_metrics(output)
-    assert [record["step"] for record in sharded] == [1, 2]
-    for one, two in zip(alone, sharded, strict=True):
+    one, two = read_metrics(tmp_path / "joint"), read_metrics(tmp_path / "sharded")
+    assert [record["step"] for record in two] == [1, 2]
+    for a, b in zip(one, two, strict=True):
         for name in ("loss", "ce", "flow"):
-            assert two[name] == pytest.approx(one[name], rel=1e-4), name
+            assert b[name] == pytest.approx(a[name], rel=1e-4), name
+    drawn = UniMM.from_pretrained(str(tmp_path / "sharded" / "model")).generate_image(
+        "a star", num_inference_steps=2
+    )
+    assert drawn.images[0].size == (24, 24)

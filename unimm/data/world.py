@@ -88,7 +88,8 @@ class PictureStore:
                 )
             return cls(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"pictures.{os.getpid()}.partial"  # ranks may all find it missing; all render the same
+        # Named by process: ranks that all find the store missing all render the same.
+        partial = folder / f"pictures.{os.getpid()}.partial"
         shape = (count, pixels, pixels, 3)
         pictures = np.memmap(partial, np.uint8, "w+", shape=shape)
         for start, block in _rendered(seed, count, pixels, workers or os.cpu_count() or 1):

@@ -193,13 +193,13 @@ class TalkStage:
     def export(self, newest: Path, folder: Path) -> None:
         """Write the (averaged) weights of a checkpoint as a model folder."""
         prefix = "model."
-        averaged = {
-            key.removeprefix(prefix): value for key, value in checkpoint.averaged_state(newest).items()
-        }
-        state = {**self.model.state_dict(), **averaged}
-        for tied, source in self.model.all_tied_weights_keys.items():
+        state = {key.removeprefix(prefix): value for key, value in checkpoint.averaged_state(newest).items()}
+        whole = UniMM(self.model.config)  # under ZeRO-3 the model in training is in pieces
+        for tied, source in whole.all_tied_weights_keys.items():
             state[tied] = state[source]
-        self.model.save_pretrained(folder, state_dict=state)
+        load_strictly(whole, state, str(newest))
+        whole.tokenizer = self.model.tokenizer
+        whole.save_pretrained(folder)
 
 
 def talk_groups(matrices: Literal["adamw", "muon"]) -> dict[str, Group]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from unimm import config
 from unimm.training.loop import Result, train
@@ -58,8 +61,10 @@ def main(stage: str, arguments: Sequence[str]) -> Result:
         raise ValueError(f"train {stage}: expected a recipe (a YAML file) first, got {list(arguments)}")
     recipe_class, stage_class = STAGES[stage]()
     recipe = config.load(recipe_class, arguments[0], arguments[1:])
+    torch.manual_seed(recipe.train.seed)  # fresh weights are the same on every rank and in every run
     trained = stage_class(recipe)
     result = train(recipe.train, trained, recipe)
-    if hasattr(trained, "export"):  # stages whose product is a whole model
+    first_rank = os.environ.get("RANK", "0") == "0"
+    if hasattr(trained, "export") and first_rank:  # stages whose product is a whole model
         trained.export(result.checkpoint, Path(recipe.train.output) / "model")
     return result

@@ -13,7 +13,6 @@ from unimm.text.tokenizer import train_tokenizer
 from unimm.world.questions import alignment, ask, description
 
 
-
 def _sentences(num_scenes: int, seed: int) -> Iterator[str]:
     rng = np.random.default_rng([seed, 0])
     for index in range(num_scenes):
