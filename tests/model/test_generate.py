@@ -229,3 +229,12 @@ def test_a_model_without_tokenizer_says_so():
     model.tokenizer = None
     with pytest.raises(ValueError, match="tokenizer: this model has none"):
         model.generate_image("a")
+
+
+def test_without_a_word_about_guidance_the_models_own_is_used():
+    guided = small_model(guidance_scale=3.0)
+    own = guided.generate_image(PROMPTS[0], seed=7, num_inference_steps=2).latents
+    asked = guided.generate_image(PROMPTS[0], seed=7, num_inference_steps=2, guidance_scale=3.0).latents
+    none = guided.generate_image(PROMPTS[0], seed=7, num_inference_steps=2, guidance_scale=1.0).latents
+    assert torch.equal(own, asked)
+    assert not torch.equal(own, none)

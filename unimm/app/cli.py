@@ -28,8 +28,8 @@ app.add_typer(evaluation, name="eval")
 def at_least(lowest: int):
     """Return a check that an option is no lower than this."""
 
-    def check(value: float) -> float:
-        if not value >= lowest:  # so that "not a number" is refused too
+    def check(value: float | None) -> float | None:
+        if value is not None and not value >= lowest:  # so that "not a number" is refused too
             raise typer.BadParameter(f"expected {lowest} or more, got {value}")
         return value
 
@@ -42,7 +42,10 @@ Steps = Annotated[int, typer.Option(callback=at_least(1), help="Steps of the sam
 BestOf = Annotated[
     int, typer.Option(callback=at_least(1), help="Candidates per picture; the best is decoded.")
 ]
-Guidance = Annotated[float, typer.Option(callback=at_least(0), help="Classifier-free guidance; 1 is none.")]
+Guidance = Annotated[
+    float | None,
+    typer.Option(callback=at_least(0), help="Classifier-free guidance; 1 is none. Default: the model's own."),
+]
 Seed = Annotated[int, typer.Option(callback=at_least(0), help="The same seed draws the same picture.")]
 # Whatever stands behind such a command goes on to the function behind it, its --help too.
 FORWARD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -67,7 +70,7 @@ def generate(
         str, typer.Option(help="Who scores candidates: answer_logits or prompt_confidence.")
     ] = "answer_logits",
     steps: Steps = 50,
-    guidance: Guidance = 1.0,
+    guidance: Guidance = None,
     seed: Seed = 0,
     model: Model = "tiny",
     device: Device = "cpu",
@@ -125,7 +128,7 @@ def answer(
 def chat(
     folder: Annotated[Path, typer.Option(help="Where drawn pictures go.")] = Path(),
     steps: Steps = 50,
-    guidance: Guidance = 1.0,
+    guidance: Guidance = None,
     seed: Seed = 0,
     model: Model = "tiny",
     device: Device = "cpu",

@@ -12,8 +12,12 @@ bfloat16."""
 
 
 def attend_short(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options:
-    object
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: object,
 ) -> tuple[Tensor, None]:
     """Speak the attention interface of transformers: [B heads T head_dim] in, [B T heads head_dim] out."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward

@@ -32,6 +32,7 @@ class ModelSettings:
     prediction: str = "velocity"  # what the DiT puts out: "velocity" (the published models) or "x"
     shift_base: int = 4096  # numbers per picture at which time is not shifted; fewer shift more towards noise
     null_probability: float = 0.1  # how often training drops the conditions (classifier-free guidance)
+    guidance_scale: float = 1.0  # of drawing where the caller names none; 1 is no guidance
     chat: ChatSettings = field(default_factory=ChatSettings)
 
     def __post_init__(self) -> None:
@@ -54,6 +55,10 @@ class ModelSettings:
             raise ValueError(
                 f"decoder: expected channels={channels} and grid={self.dit.grid} as in dit, "
                 f"got channels={self.decoder.channels} and grid={self.decoder.grid}"
+            )
+        if self.guidance_scale != 1 and not self.dit.guidable:
+            raise ValueError(
+                f"guidance_scale: expected 1 for a dit without a null condition, got {self.guidance_scale}"
             )
         if self.prediction not in PREDICTIONS:
             raise ValueError(f"prediction: expected one of {', '.join(PREDICTIONS)}, got {self.prediction!r}")

@@ -72,7 +72,7 @@ def generate_image(
     prompt: str | Sequence[str],
     *,
     num_inference_steps: int = 50,
-    guidance_scale: float = 1.0,
+    guidance_scale: float | None = None,
     num_images_per_prompt: int = 1,
     best_of: int = 1,
     verifier: Verifier | None = None,
@@ -87,7 +87,7 @@ def generate_image(
     keep, n = _counts(num_images_per_prompt, best_of)
     if output_type not in ("pil", "pt", "np", "latent"):
         raise ValueError(f"output_type: expected 'pil', 'pt', 'np' or 'latent', got {output_type!r}")
-    sampling = Sampling(num_inference_steps, guidance_scale, sampler)
+    sampling = Sampling(num_inference_steps, guidance_of(model, guidance_scale), sampler)
     verifier = verifier or ("answer_logits" if n > keep else None)
     seeds = _seeds(seed, len(prompts), n)
     conditions = conditions_of(model, prompts)
@@ -104,6 +104,11 @@ def generate_image(
     scores = None if chosen.scores is None else chosen.scores.flatten().tolist()
     kept = [seeds[p][i] for p, row in enumerate(chosen.indices.tolist()) for i in row]
     return GeneratedImages(chosen.decoded, chosen.candidates.flatten(0, 1), scores, kept)
+
+
+def guidance_of(model: UniMM, asked: float | None) -> float:
+    """Return the guidance scale that was asked for, or the model's own."""
+    return model.config.settings.guidance_scale if asked is None else asked
 
 
 def conditions_of(model: UniMM, prompts: Sequence[str]) -> Tensor:

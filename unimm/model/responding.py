@@ -11,7 +11,7 @@ from PIL.Image import Image as Picture
 from torch import Tensor
 
 from unimm.model.context import Context
-from unimm.model.drawing import Sampling, drawing_steps, show
+from unimm.model.drawing import Sampling, drawing_steps, guidance_of, show
 from unimm.model.inputs import positive, rows_of, tokenizer_of, turns_with_latents
 from unimm.parts import Image, from_messages
 from unimm.text.chat import Rendered
@@ -84,7 +84,7 @@ def respond(
     max_new_tokens: int = 256,
     max_images: int = 4,
     num_inference_steps: int = 50,
-    guidance_scale: float = 1.0,
+    guidance_scale: float | None = None,
     sampler: Literal["clean", "scale_rae"] = "clean",
     seed: int | None = None,
 ) -> Iterator[Event]:
@@ -98,7 +98,7 @@ def respond(
         raise ValueError(f"max_images: expected 0 or more, got {max_images!r}")
     if seed is None:
         seed = int(torch.randint(2**31 - 1, ()).item())
-    sampling = Sampling(num_inference_steps, guidance_scale, sampler)
+    sampling = Sampling(num_inference_steps, guidance_of(model, guidance_scale), sampler)
     settings = ReplySettings(sampling, seed, positive("max_new_tokens", max_new_tokens), max_images)
     row = rows_of(model, [turns_with_latents(model, turns)], open_turn=True)[0]
     context = Context(model) if context is None else context

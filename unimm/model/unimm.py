@@ -134,7 +134,8 @@ class UniMM(PreTrainedModel):
         Args:
             prompt: what to draw.
             num_inference_steps: steps from noise to data, 50.
-            guidance_scale: 1 is no guidance; any other number costs two evaluations per step.
+            guidance_scale: 1 is no guidance; any other number costs two evaluations per step. None takes the
+                model's own setting, which is 1 in the published models.
             num_images_per_prompt: k, how many are returned for each prompt.
             best_of: n, how many are drawn for each prompt; the k that the verifier likes best are kept and
                 decoded. 1 draws k and keeps them all.

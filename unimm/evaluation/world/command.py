@@ -52,7 +52,12 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=defaults.seed, help="of prompts, scenes, questions and noise"
     )
     parser.add_argument("--steps", type=int, default=defaults.steps, help="of the sampler (50)")
-    parser.add_argument("--guidance", type=float, default=defaults.guidance, help="guidance scale; 1 is none")
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        default=defaults.guidance,
+        help="guidance scale; 1 is none (the model's own)",
+    )
     parser.add_argument("--fresh", action="store_true", help="do not go on from the parts of an earlier run")
     return parser
 

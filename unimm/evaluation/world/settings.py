@@ -24,7 +24,7 @@ class Settings:
 
     limit: int = 600  # prompts per split, balanced over the families
     steps: int = 50  # of the sampler
-    guidance: float = 1.0
+    guidance: float | None = None  # None: the model's own
     seed: int = 0  # of prompts, scenes, questions and noise
 
     def __post_init__(self) -> None:
@@ -35,7 +35,7 @@ class Settings:
             raise ValueError(f"--steps: expected at least 1, got {self.steps}")
         if self.seed < 0:
             raise ValueError(f"--seed: expected 0 or more, got {self.seed}")
-        if not 0 <= self.guidance < 1000:
+        if self.guidance is not None and not 0 <= self.guidance < 1000:
             raise ValueError(f"--guidance: expected a number of at least 0, got {self.guidance}")
 
     @property

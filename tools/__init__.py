@@ -1,0 +1,1 @@
+"""Thin mains over the package. Run from the repository root with `python -m tools.NAME`; not installed."""
