@@ -1,7 +1,7 @@
 """Time drawing: python -m tools.bench_draw [--model tiny] [--steps 50] [--runs 5]
 
-Prints the median seconds of one picture, of best of 8, and of eight pictures one after the other; the last over
-twice the second shows what drawing and checking candidates together saves.
+Prints the median seconds of one picture, of best of 8, and of eight pictures one after the other; the last
+over the second shows what drawing and checking candidates together saves.
 """
 
 import argparse
@@ -26,9 +26,7 @@ def median_seconds(action: Callable[[], object], runs: int) -> float:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--runs", type=int, default=5)

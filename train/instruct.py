@@ -1,4 +1,4 @@
-"""Train a model on conversations: python -m train.instruct configs/train/tiny_instruct.yaml [key=value ...]"""
+"""Train on conversations: python -m train.instruct configs/train/tiny_instruct.yaml [key=value ...]"""
 
 import sys
 
