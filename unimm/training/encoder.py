@@ -190,7 +190,7 @@ class EncoderStage:
 
     def sample(self, folder: Path, step: int) -> None:
         """Draw the first pictures of the store beside what the painter makes of their latents."""
-        pixels = torch.from_numpy(self.store.pictures[:32]).permute(0, 3, 1, 2).float() / 255
+        pixels = self.store.pixels_of(range(32))
         latents = self.modules["encoder"].encode(resize_pixels(pixels, self.recipe.encoder.image_size))
         painted = self.modules["heads"].painter.decode(latents)
         save_grid(torch.stack([pixels, painted], 1).flatten(0, 1), folder, step, columns=16)
