@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 SHORT = 128
-"""Positions up to which two matrix products and a softmax train faster than the fused kernel: 4x at 64 in
+"""Positions up to which two matrix products and a softmax train faster than the fused kernel: faster at 57 in
 bfloat16."""
 
 
