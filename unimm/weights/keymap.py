@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,19 +12,31 @@ from torch import Tensor
 from unimm.weights.folder import refuse
 
 State = Mapping[str, Tensor]
+Form = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
+"""(published -> ours, ours -> published)."""
 
-FORMS = {
-    # name: (published -> ours, ours -> published)
+FORMS: dict[str, Form] = {
     "same": (lambda x: x, lambda x: x),
     "pointwise": (lambda x: x.flatten(1), lambda x: x[:, :, None, None]),  # 1x1 convolution
     "row": (lambda x: x.squeeze(0), lambda x: x[None]),  # a leading dimension of 1
     "vector": (lambda x: x.flatten(), lambda x: x[None, None]),  # [1 1 W]
     "pairs": (lambda x: x[:, ::2], lambda x: x.repeat_interleave(2, dim=1)),  # every angle stored twice
+    "negated": (lambda x: -x, lambda x: -x),  # a velocity that pointed from noise to data
     "after_class": (  # [1 1+N W] with a class token's row of zeros
         lambda x: x[0, 1:],
         lambda x: torch.cat([torch.zeros_like(x[:1]), x])[None],
     ),
 }
+
+
+def convolution(patch_size: int) -> Form:
+    """Return the form of a p x p convolution of stride p: [W C p p] there, [W C*p*p] here."""
+    return lambda x: x.flatten(1), lambda x: x.unflatten(1, (-1, patch_size, patch_size))
+
+
+def changes(form: str | Form) -> Form:
+    """Return the pair that a row's form stands for."""
+    return FORMS[form] if isinstance(form, str) else form
 
 
 @dataclass(frozen=True)
@@ -34,8 +46,8 @@ class Entry:
     ours: str
     theirs: tuple[str, ...]
     """One published name, or several whose tensors are stacked along dimension 0 in ours."""
-    form: str = "same"
-    """How the tensor changes shape, from FORMS."""
+    form: str | Form = "same"
+    """How the tensor changes: a name from FORMS, or a pair such as `convolution(2)`."""
     optional: bool = False
     """May be absent, on either side."""
     table: bool = False
@@ -72,7 +84,7 @@ class KeyMap:
         parameters, tables = {}, {}
         for row in rows:
             if row.theirs[0] in found:
-                parts = [FORMS[row.form][0](found[name]) for name in row.theirs]
+                parts = [changes(row.form)[0](found[name]) for name in row.theirs]
                 side = tables if row.table else parameters
                 side[row.ours] = parts[0] if len(parts) == 1 else torch.cat(parts)
         return parameters, tables
@@ -89,7 +101,7 @@ class KeyMap:
         for row in rows:
             if row.ours in ours:
                 for name, part in zip(row.theirs, ours[row.ours].chunk(len(row.theirs)), strict=True):
-                    theirs[prefix + name] = FORMS[row.form][1](part).contiguous()
+                    theirs[prefix + name] = changes(row.form)[1](part).contiguous()
         return theirs
 
     def _rows(self, found: State, names) -> Iterator[Entry]:
