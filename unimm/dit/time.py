@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -22,18 +25,91 @@ def fourier_frequencies() -> Tensor:
     return torch.from_numpy(load_file(Path(__file__).with_name("fourier_W.safetensors"))["W"])
 
 
-class TimeEmbedding(nn.Module):
-    """Linear - SiLU - Linear over [sin, cos] of 2 pi t W."""
+@cache
+def sinusoid_frequencies(count: int = 128, max_period: float = 10000.0) -> Tensor:
+    """Return max_period^(-i / count) for i < count, float32 [count] (Vaswani et al. 2017; DiT, SD3).
 
-    def __init__(self, width: int):
+    Computed in float32 as the published networks do: at time 999 a frequency rounded otherwise
+    turns an angle by 5e-5. On the CPU whatever device is current.
+    """
+    places = torch.arange(count, dtype=torch.float32, device="cpu")
+    return torch.exp(-math.log(max_period) * places / count)
+
+
+def fourier_features(t: Tensor, frequencies: Tensor) -> Tensor:
+    """Return [sin | cos] of 2 pi t f, float32 [B 2F], from t [B] and frequencies [F]."""
+    angle = 2 * math.pi * t[:, None] * frequencies
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+def sinusoid_features(t: Tensor, frequencies: Tensor) -> Tensor:
+    """Return [cos | sin] of t f, float32 [B 2F], from t [B] and frequencies [F]."""
+    angle = t[:, None] * frequencies
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+@dataclass(frozen=True)
+class TimeKind:
+    """One way to turn a time into numbers."""
+
+    frequencies: Callable[[], Tensor]
+    """() -> float32 [F], the published ones; a body may hold others, if its checkpoint carries them."""
+    features: Callable[[Tensor, Tensor], Tensor]
+    """(t [B], frequencies [F]) -> float32 [B 2F]"""
+
+
+TIME_KINDS = {
+    "fourier": TimeKind(fourier_frequencies, fourier_features),
+    "sinusoid": TimeKind(sinusoid_frequencies, sinusoid_features),
+}
+"""fourier: Scale-RAE and RAE, 256 random frequencies. sinusoid: DiT, SiT, LightningDiT, SD3, 128 of them."""
+
+
+def time_kind(kind: str) -> TimeKind:
+    """Return the row of TIME_KINDS.
+
+    Raises:
+        ValueError: no such kind; the nearest is suggested.
+    """
+    if kind not in TIME_KINDS:
+        near = difflib.get_close_matches(kind, TIME_KINDS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"time: expected one of {', '.join(TIME_KINDS)}, got {kind!r}{hint}")
+    return TIME_KINDS[kind]
+
+
+class TimeEmbedding(nn.Module):
+    """Linear - SiLU - Linear over the features of a time."""
+
+    def __init__(
+        self,
+        width: int,
+        kind: str = "fourier",
+        *,
+        scale: float = 1.0,
+        reversed: bool = False,
+        num_frequencies: int | None = None,
+    ):
+        """Build the two layers.
+
+        Args:
+            width: Z, what forward gives.
+            kind: a row of TIME_KINDS.
+            scale: what the network's time is multiplied by; 1000 for SD3, 1 for the others.
+            reversed: feed 1 - t, for networks published with t = 0 as noise (LightningDiT, SiT). Only
+                time turns here; the sign of the velocity is the converter's affair.
+            num_frequencies: F where the body brings other frequencies than the published ones.
+        """
         super().__init__()
-        self.hidden = nn.Linear(2 * len(fourier_frequencies()), width)
+        self.kind, self.scale, self.reversed = time_kind(kind), scale, reversed
+        count = len(self.kind.frequencies()) if num_frequencies is None else num_frequencies
+        self.hidden = nn.Linear(2 * count, width)
         self.out = nn.Linear(width, width)
 
     def forward(self, t: Tensor, frequencies: Tensor) -> Tensor:
-        """Return float32 [B Z] from t [B] in [0, 1] (not multiplied by 1000)."""
+        """Return float32 [B Z] from t [B] in [0, 1], 1 is noise; frequencies [F] are those of the kind."""
         with torch.autocast(t.device.type, enabled=False):
-            angle = 2 * math.pi * t.float()[:, None] * frequencies
-            features = torch.cat([angle.sin(), angle.cos()], dim=-1)
+            t = 1 - t.float() if self.reversed else t.float()
+            features = self.kind.features(self.scale * t, frequencies)
             hidden = F.silu(F.linear(features, self.hidden.weight.float(), self.hidden.bias.float()))
             return F.linear(hidden, self.out.weight.float(), self.out.bias.float())
