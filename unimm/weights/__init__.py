@@ -3,6 +3,7 @@
 from unimm.weights.folder import check_state, load_folder, load_strictly, save_folder
 from unimm.weights.keymap import Entry, KeyMap
 from unimm.weights.scale_rae import DECODER, DIT, FLOW_HEAD, SIGLIP, SIGLIP_WITH_HEAD, dit_sizes
+from unimm.weights.wrapped import unwrapped
 
 __all__ = [
     "DECODER",
@@ -17,4 +18,5 @@ __all__ = [
     "load_folder",
     "load_strictly",
     "save_folder",
+    "unwrapped",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -122,11 +122,25 @@ class KeyMap:
             for name in names(row)
         }
         strangers = {n for n in found if n not in known and not any(re.fullmatch(p, n) for p in unused)}
+        missing = needed - found.keys()
+        if missing and (stray := common_prefix(missing, strangers)):
+            raise ValueError(
+                f"{self.name}: every name starts with {prefix + stray!r}: read it with "
+                f"prefix={prefix + stray!r}, after making sure that it is the module you mean"
+            )
         refuse(
             self.name,
-            missing=[prefix + n for n in needed - found.keys()],
+            missing=[prefix + n for n in missing],
             unexpected=[prefix + n for n in strangers],
         )
+
+
+def common_prefix(missing: Collection[str], strangers: Collection[str]) -> str:
+    """Return what stands before every missing name among the strangers; "" where there is no such thing."""
+    first = min(missing)
+    prefixes = (name.removesuffix(first) for name in strangers if name.endswith(first))
+    fitting = (prefix for prefix in prefixes if all(prefix + name in strangers for name in missing))
+    return min(fitting, key=len, default="")
 
 
 def num_layers(found: State, stem: str) -> int:
