@@ -23,7 +23,10 @@ KINDS = (".safetensors", ".json")
 
 @dataclass(frozen=True)
 class Recorded:
-    """One file of recorded numbers: tensors by name and metadata as strings, or a parsed JSON value."""
+    """One file of recorded numbers: tensors by name and metadata as strings, or a parsed JSON value.
+
+    Tensors may come with a JSON file of the same name (their config); its value is then here too.
+    """
 
     name: str
     tensors: dict[str, Any]
@@ -75,4 +78,7 @@ def recorded(request: pytest.FixtureRequest) -> Recorded:
 
     with safe_open(path, "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        return Recorded(request.param, tensors, file.metadata() or {})
+        metadata = file.metadata() or {}
+    beside = path.with_suffix(".json")
+    value = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else None
+    return Recorded(request.param, tensors, metadata, value)
