@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from unimm.latents.attention import attend
 from unimm.shapes import expect, side_of, sincos_table
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Pixel mean and std of the encoders trained on ImageNet: DINOv2 and MAE, and so of their decoders."""
+
+DECODERS = {
+    "B": {"width": 768, "depth": 12, "heads": 12, "mlp_width": 3072},
+    "L": {"width": 1024, "depth": 24, "heads": 16, "mlp_width": 4096},
+    "XL": {"width": 1152, "depth": 28, "heads": 16, "mlp_width": 4096},
+}
+"""The published sizes (Zheng et al. 2025, arXiv 2510.11690); XL is the one whose weights were released."""
+
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes of a decoder. Published: 1152 wide, 28 deep, 16 heads, MLP 4096, patch 14, grid 16."""
+    """Sizes of a decoder. Published: one of DECODERS on a grid of 16, patch 14 (Scale-RAE), 16 or 32."""
 
     channels: int
     """C, latent channels."""
@@ -27,12 +39,12 @@ class DecoderConfig:
     mlp_width: int
     """Hidden width of the MLP."""
     patch_size: int
-    """Pixels per side drawn by one token; need not be the encoder's."""
+    """Pixels per side drawn by one token; need not be the encoder's. Twice as much doubles the picture."""
     grid: int
     """Latent tokens per side; the picture is grid * patch_size pixels wide."""
-    pixel_mean: float = 0.5
-    """The last projection is in normalised pixels; pixels = out * std + mean."""
-    pixel_std: float = 0.5
+    pixel_mean: float | tuple[float, float, float] = 0.5
+    """The last projection is in normalised pixels; pixels = out * std + mean, by colour or for all three."""
+    pixel_std: float | tuple[float, float, float] = 0.5
     """See pixel_mean."""
     norm_eps: float = 1e-12
     """Epsilon of the layer norms; the published value."""
@@ -45,11 +57,28 @@ class DecoderConfig:
             raise ValueError(
                 f"decoder.width: expected a multiple of 4 and of heads = {self.heads}, got {self.width}"
             )
+        for name in ("pixel_mean", "pixel_std"):
+            colours(getattr(self, name), f"decoder.{name}")
+        if not (colours(self.pixel_std) > 0).all():
+            raise ValueError(f"decoder.pixel_std: expected positive numbers, got {self.pixel_std}")
 
     @property
     def image_size(self) -> int:
         """Pixels per side of the picture."""
         return self.grid * self.patch_size
+
+
+def decoder_config(size: str, channels: int, patch_size: int, grid: int = 16, **options) -> DecoderConfig:
+    """Return the config of a published size, a name in DECODERS; `options` are further fields.
+
+    Raises:
+        ValueError: an unknown size; the message suggests the nearest one.
+    """
+    if size not in DECODERS:
+        near = difflib.get_close_matches(size.upper(), DECODERS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"decoder size: unknown {size!r}; {hint}(known: {', '.join(DECODERS)})")
+    return DecoderConfig(channels=channels, patch_size=patch_size, grid=grid, **DECODERS[size] | options)
 
 
 class RAEDecoder(nn.Module):
@@ -58,12 +87,14 @@ class RAEDecoder(nn.Module):
     def __init__(self, config: DecoderConfig):
         super().__init__()
         self.config = config
+        self.gradient_checkpointing = False
         self.embed = nn.Linear(config.channels, config.width)
         self.class_token = nn.Parameter(torch.zeros(config.width))
         self.blocks = nn.ModuleList([DecoderBlock(config) for _ in range(config.depth)])
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.out = nn.Linear(config.width, 3 * config.patch_size**2)
-        self.register_buffer("positions", torch.empty(0), persistent=False)
+        for name in ("positions", "pixel_mean", "pixel_std"):
+            self.register_buffer(name, torch.empty(0), persistent=False)
         self.reset_tables()
         self.reset_parameters()
 
@@ -71,10 +102,9 @@ class RAEDecoder(nn.Module):
         """Return pixels [B 3 Hp Wp], nominally in [0, 1] but not clamped, from raw latents [B N C].
 
         Raises:
-            ValueError: latents are not [B N C] of this decoder's grid and channels; see `resize_latents`.
+            ValueError: latents are not [B N C] of this decoder's grid and channels; see `patches_resized`.
         """
-        pixels = self.unpatchify(self.patches(latents).float())
-        return pixels * self.config.pixel_std + self.config.pixel_mean
+        return self.pixels(self.patches(latents))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels [B 3 Hp Wp] clamped to [0, 1] from raw latents [B N C]."""
@@ -82,13 +112,24 @@ class RAEDecoder(nn.Module):
 
     def patches(self, latents: Tensor) -> Tensor:
         """Return normalised pixels by patch [B N p*p*3], each in the order (y, x, channel)."""
-        sizes = expect("latents", latents, "B N C", N=self.config.grid**2, C=self.config.channels)
-        dtype = self.embed.weight.dtype
-        h = self.embed(latents.to(dtype)) + self.positions.to(dtype)
-        h = torch.cat([self.class_token.to(h.dtype).expand(sizes["B"], 1, -1), h], dim=1)
-        for block in self.blocks:
-            h = block(h)
-        return self.out(self.norm(h))[:, 1:]
+        expect("latents", latents, "B N C", N=self.config.grid**2, C=self.config.channels)
+        return self._patches(self._embedded(latents))
+
+    def patches_resized(self, latents: Tensor) -> Tensor:
+        """Return patches as `patches` does, from latents of any square grid [B M C].
+
+        As published, the embedded tokens are resampled to this decoder's grid, not the latents. The two
+        are the same map (both are affine along other dimensions) up to rounding.
+
+        Raises:
+            ValueError: latents of other channels, or whose tokens form no square.
+        """
+        expect("latents", latents, "B M C", C=self.config.channels)
+        return self._patches(resize_latents(self._embedded(latents), self.config.grid))
+
+    def pixels(self, patches: Tensor) -> Tensor:
+        """Return pixels [B 3 Hp Wp] in float32, not clamped, from normalised patches [B N p*p*3]."""
+        return self.unpatchify(patches.float()) * self.pixel_std + self.pixel_mean
 
     def unpatchify(self, patches: Tensor) -> Tensor:
         """Return [B 3 Hp Wp] from patches [B N p*p*3] in reading order."""
@@ -97,8 +138,11 @@ class RAEDecoder(nn.Module):
         return tiles.permute(0, 5, 1, 3, 2, 4).reshape(-1, 3, grid * patch, grid * patch)
 
     def reset_tables(self) -> None:
-        """Recompute the position table in float32 on the device where it is. The class token's row is 0."""
-        self.positions = sincos_table(self.config.grid, self.config.width).to(self.positions.device)
+        """Recompute the constants in float32 on the device where they are. The class token's row is 0."""
+        device = self.positions.device
+        self.positions = sincos_table(self.config.grid, self.config.width).to(device)
+        self.pixel_mean = colours(self.config.pixel_mean).to(device)
+        self.pixel_std = colours(self.config.pixel_std).to(device)
 
     def reset_parameters(self) -> None:
         """Set every parameter: linear weights Xavier uniform, biases 0, class token N(0, 0.02)."""
@@ -108,8 +152,20 @@ class RAEDecoder(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.class_token, std=0.02)
 
+    def _embedded(self, latents: Tensor) -> Tensor:
+        return self.embed(latents.to(self.embed.weight.dtype))
+
+    def _patches(self, h: Tensor) -> Tensor:
+        """Return patches [B N p*p*3] of embedded tokens [B N width] without positions."""
+        h = h + self.positions.to(h.dtype)
+        h = torch.cat([self.class_token.to(h.dtype).expand(len(h), 1, -1), h], dim=1)
+        remembers = not (self.gradient_checkpointing and self.training)
+        for block in self.blocks:
+            h = block(h) if remembers else checkpoint(block, h, use_reentrant=False)
+        return self.out(self.norm(h))[:, 1:]
+
     def _apply(self, fn, recurse: bool = True):
-        """Move or cast as usual, but keep the table float32."""
+        """Move or cast as usual, but keep the constants float32."""
         super()._apply(fn, recurse)
         self.reset_tables()
         return self
@@ -141,3 +197,15 @@ def resize_latents(latents: Tensor, grid: int) -> Tensor:
     side = side_of(latents.shape[1])
     maps = latents.mT.unflatten(-1, (side, side))
     return F.interpolate(maps, size=(grid, grid), mode="bilinear", align_corners=False).flatten(2).mT
+
+
+def colours(value: float | tuple[float, float, float], name: str = "value") -> Tensor:
+    """Return float32 [3 1 1] (CPU, whatever device is current) of one number per colour or one for all.
+
+    Raises:
+        ValueError: neither one number nor three.
+    """
+    numbers = value if isinstance(value, (tuple, list)) else (value,) * 3
+    if len(numbers) != 3:
+        raise ValueError(f"{name}: expected one number or three (red, green, blue), got {value}")
+    return torch.tensor(numbers, dtype=torch.float32, device="cpu")[:, None, None]
