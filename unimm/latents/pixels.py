@@ -66,18 +66,50 @@ def resize_pixels(pixels: Tensor, size: int) -> Tensor:
     return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
+def resize_pixels_bicubic(pixels: Tensor, size: int) -> Tensor:
+    """Return pixels [B 3 size size] as RAE's published code resizes them: bicubic, without antialiasing.
+
+    For the published autoencoders, which learnt on such pictures. It overshoots [0, 1] at edges.
+    """
+    expect("pixels", pixels, "B 3 Hp Wp")
+    if pixels.shape[-2:] == (size, size):
+        return pixels
+    return F.interpolate(pixels, size=(size, size), mode="bicubic", antialias=False, align_corners=False)
+
+
+RESIZERS = {"bilinear": resize_pixels, "bicubic": resize_pixels_bicubic}
+"""Functions (pixels [B 3 Hp Wp], size) -> pixels [B 3 size size] by kind."""
+
+
 def to_images(pixels: Tensor) -> list[Image.Image]:
     """Return RGB pictures of pixels [B 3 Hp Wp]; clamped to [0, 1], rounded to 256 levels.
 
     Raises:
         ValueError: another shape, or a value that is not finite.
     """
+    return _images(_scaled(pixels).round())
+
+
+def to_reference_images(pixels: Tensor) -> list[Image.Image]:
+    """Return what `to_images` does, but cut down to the level below, as RAE and Scale-RAE publish.
+
+    Pictures come out half a level darker on average. Only for numbers that are compared with theirs.
+    """
+    return _images(_scaled(pixels))
+
+
+def _scaled(pixels: Tensor) -> Tensor:
+    """Return pixels in [0, 255], float32 on the CPU."""
     expect("pixels", pixels, "B 3 Hp Wp")
     pixels = pixels.detach().float().cpu()
     if not torch.isfinite(pixels).all():
         raise ValueError("pixels: expected finite numbers, got NaN or infinity")
-    levels = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
-    return [Image.fromarray(picture) for picture in levels.permute(0, 2, 3, 1).contiguous().numpy()]
+    return pixels.clamp(0, 1) * 255
+
+
+def _images(levels: Tensor) -> list[Image.Image]:
+    pictures = levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    return [Image.fromarray(picture) for picture in pictures]
 
 
 def _decode(file: io.BytesIO | Path, name: str) -> Image.Image:
