@@ -19,6 +19,7 @@ from unimm.data.order import shuffled
 from unimm.data.world import Pictures, PictureStore
 from unimm.latents.decoder import DecoderConfig, RAEDecoder
 from unimm.latents.encoder import EncoderConfig, build_encoder
+from unimm.latents.noise import with_noise
 from unimm.latents.pixels import resize_pixels
 from unimm.latents.statistics import LatentStatistics, Welford
 from unimm.perceptual import FeatureDistance
@@ -121,9 +122,8 @@ class DecoderStage:
         encoder, statistics, decoder = self.modules.values()
         with torch.no_grad():
             latents = statistics.normalise(encoder(resize_pixels(batch, self.recipe.encoder.image_size)))
-        std = torch.randn(len(latents), 1, 1, generator=generator).abs() * self.recipe.latent_noise
-        noisy = latents + std * torch.randn(latents.shape, generator=generator)
-        shown = decoder(statistics.restore(noisy))
+        noised = with_noise(latents, self.recipe.latent_noise, generator)
+        shown = decoder(statistics.restore(noised))
         pixels = (shown - batch).abs().mean()
         perceptual = self.distance(shown, batch).mean()
         return {
