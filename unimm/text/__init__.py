@@ -1,1 +1,1 @@
-"""Text: the tokenizer, its special tokens, and the chat template with its label masks."""
+"""Text: the tokenizer, its special tokens, the chat template with its label masks; SD3's text conditions."""
