@@ -29,3 +29,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1)
     return turned.flatten(-2).to(x.dtype)
+
+
+def leave(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Return x as it is, for networks without rotary positions."""
+    return x
