@@ -18,7 +18,8 @@ LATER = (
     "scale_rae/e2e_tiny",
     "rae/*",
     "lightningdit/*",
-    "repa/*",
+    "repa/samplers_analytic_f64",
+    "repa/sit_repa_tiny",
     "sd3/*",
     "eval/*",
 )
