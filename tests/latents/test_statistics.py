@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from unimm.latents import LatentStatistics, Welford
+from unimm.latents.statistics import FORMS, Momentum, published_statistics
 
 
 @pytest.fixture
@@ -72,3 +73,80 @@ def test_too_few_or_broken_latents_give_no_statistics(latents):
         running.result()
     with pytest.raises(ValueError, match="finite"):
         running.update(latents[:1] / 0)
+
+
+@pytest.mark.parametrize(
+    ("form", "spread", "std"),
+    [("variance", 4.0, 4.00001**0.5), ("std_plus_eps", 2.0, 2.00001), ("std", 2, 2)],
+)
+def test_each_published_form_gives_its_std_and_back(form, spread, std):
+    mean, ours = published_statistics(torch.full((3,), 7.0), torch.full((3,), float(spread)), form)
+    assert mean.tolist() == [7.0] * 3
+    assert ours.tolist() == pytest.approx([std] * 3, rel=1e-7)
+    assert FORMS[form][1](ours.double()).tolist() == pytest.approx([spread] * 3, abs=1e-6)
+
+
+def test_published_maps_become_tokens_in_reading_order():
+    maps = torch.arange(12.0).reshape(3, 2, 2)  # channel 0 holds 0 1 / 2 3
+    mean, std = published_statistics(maps, maps[None] + 1, "std")
+    assert mean[:, 0].tolist() == [0, 1, 2, 3]
+    assert torch.equal(std, mean + 1)
+    mean, std = published_statistics(maps[None, :, :1, :1], torch.ones(1, 3, 1, 1), "std")
+    assert mean.tolist() == [0, 4, 8]
+    statistics = LatentStatistics(4, 3)
+    statistics.set(mean, std)
+    assert statistics.mean.tolist() == [[0, 4, 8]] * 4
+
+
+def test_an_absent_mean_is_zero_and_an_absent_variance_one():
+    variance = torch.rand(3, 2, 2) + 0.5
+    mean, std = published_statistics(None, variance)
+    assert mean.shape == (4, 3)
+    assert not mean.any()
+    torch.testing.assert_close(std, (variance + 1e-5).sqrt().flatten(1).mT)
+    mean, std = published_statistics(torch.full((3, 2, 2), 2.0), None)
+    assert (mean == 2).all()
+    assert std.unique().tolist() == pytest.approx([1.00001**0.5])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((None, None), "got neither"),
+        ((None, torch.ones(4, 3)), r"expected \[C H W\], \[1 C H W\] or \[C\], got shape \(4, 3\)"),
+        ((None, torch.ones(3), "var"), "expected one of variance, std_plus_eps, std, got 'var'"),
+    ],
+)
+def test_what_is_no_published_statistic_is_refused(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        published_statistics(*arguments)
+
+
+def test_the_running_rule_fades_what_came_before_by_its_momentum(latents):
+    running = Momentum(4, 3, momentum=0.25)
+    for part in latents.split(25):
+        running.update(part)
+    (first, second), decay = latents.split(25), 0.75
+    mean = decay * 0.25 * first.mean(0) + 0.25 * second.mean(0)
+    variance = decay**2 + decay * 0.25 * first.var(0, correction=0) + 0.25 * second.var(0, correction=0)
+    torch.testing.assert_close(running.result(eps=0)[0], mean)
+    torch.testing.assert_close(running.result(eps=0)[1], variance.sqrt())
+    whole = Momentum(4, 3, momentum=1)
+    whole.update(latents)
+    torch.testing.assert_close(whole.variance, latents.var(0, correction=0))
+
+
+def test_ranks_of_equal_count_merge_into_the_whole(latents):
+    ranks = [Momentum(4, 3, momentum=1) for _ in range(2)]
+    for rank, part in zip(ranks, latents.split(25), strict=True):
+        rank.update(part)
+    merged = Momentum.of_ranks(ranks)
+    torch.testing.assert_close(merged.mean, latents.mean(0))
+    torch.testing.assert_close(merged.variance, latents.var(0, correction=0))
+
+
+def test_the_running_rule_refuses_what_would_spoil_it(latents):
+    with pytest.raises(ValueError, match="finite"):
+        Momentum(4, 3).update(latents[:1] / 0)
+    with pytest.raises(ValueError, match=r"momentum: expected a number in \(0, 1\], got 0"):
+        Momentum(4, 3, momentum=0)

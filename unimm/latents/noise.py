@@ -21,7 +21,7 @@ def half_normal_sigma(count: int, tau: float, generator: torch.Generator) -> Ten
 
 
 def uniform_sigma(count: int, tau: float, generator: torch.Generator) -> Tensor:
-    """Return sigma [count] = tau U(0, 1): the published code, and the released decoders. The mean is tau / 2."""
+    """Return sigma [count] = tau U(0, 1): the published code and its decoders. The mean is tau / 2."""
     return torch.rand(count, generator=generator, device=generator.device) * tau
 
 
