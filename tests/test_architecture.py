@@ -36,7 +36,7 @@ NOT_ROOMS = {"__init__", "assets"}
 OWNERS = {
     "deepspeed": ("training/engine.py",),
     "wandb": ("training/log.py",),
-    "timm": ("latents/", "training/adversary.py"),
+    "timm": ("latents/", "training/adversary/"),
     "lpips": ("perceptual/",),
     "diffusers": ("latents/vae.py",),
     "flash_attn": ("dit/attention.py",),
