@@ -32,7 +32,11 @@ class Body(nn.Module):
         z = config.condition_width
         self.embed = nn.Linear(config.patch_channels, config.width)
         self.time = TimeEmbedding(
-            z, config.time, reversed=config.time_reversed, num_frequencies=config.num_frequencies
+            z,
+            config.time,
+            scale=config.time_scale,
+            reversed=config.time_reversed,
+            num_frequencies=config.num_frequencies,
         )
         vectors = config.num_classes is None
         self.null_condition = nn.Parameter(torch.zeros(z)) if vectors and config.guidable else None

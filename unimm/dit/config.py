@@ -57,6 +57,8 @@ class DiTConfig:
     num_frequencies: int | None = None
     """Only for "fourier". None is the published constants, which no checkpoint holds; a number is that
     many frequencies of the model's own, kept in its checkpoint (RAE: 256)."""
+    time_scale: float = 1.0
+    """What the network's time is multiplied by: 999 for DiT, which was trained on steps 0 to 999."""
     time_reversed: bool = False
     """Whether the network is fed 1 - t: published files with t = 0 as noise. The sign of their velocity is
     in the final projection."""
