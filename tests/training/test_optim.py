@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 from torch import nn
 
 from unimm.training.ema import EMA
-from unimm.training.optim import Member, Optimizers, freeze_and_collect, lr_factor, parameter_groups
+from unimm.training.optim import (
+    SCHEDULES,
+    Member,
+    Optimizers,
+    freeze_and_collect,
+    lr_factor,
+    parameter_groups,
+)
 from unimm.training.recipe import FROZEN, Group, OptimRecipe
 
 
@@ -29,6 +37,34 @@ def test_the_schedule_warms_up_and_ends_at_its_fraction():
     assert lr_factor(104, 104, optim) == pytest.approx(0.2)
     constant = OptimRecipe(lr=1.0, warmup_steps=2)
     assert [lr_factor(step, 10, constant) for step in (0, 1, 2, 9)] == [0.5, 1.0, 1.0, 1.0]
+
+
+def test_the_rate_holds_then_falls_then_stays():
+    optim = OptimRecipe(
+        lr=1.0, warmup_steps=2, hold_steps=3, decay_steps=4, schedule="linear", final_fraction=0.2
+    )
+    factors = [lr_factor(step, 100, optim) for step in range(12)]
+    assert factors == pytest.approx([0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2, 0.2, 0.2])
+    until_the_end = OptimRecipe(lr=1.0, hold_steps=2, schedule="cosine")
+    assert lr_factor(6, 10, until_the_end) == pytest.approx(0.5)
+
+
+def test_every_schedule_of_a_recipe_is_in_the_table():
+    assert set(SCHEDULES) == set(get_args(get_type_hints(OptimRecipe)["schedule"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hold_steps": -1}, "hold_steps: expected 0 or more, got -1"),
+        ({"decay_steps": 0, "schedule": "linear"}, "decay_steps: expected a number above 0, got 0"),
+        ({"hold_steps": 5}, "constant never does"),
+        ({"decay_steps": 5}, "constant never does"),
+    ],
+)
+def test_a_schedule_that_contradicts_itself_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        OptimRecipe(lr=1.0, **change)
 
 
 def test_the_longest_name_in_the_table_decides():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,15 +12,22 @@ from torch import Tensor, nn
 
 from unimm.training.recipe import Group, OptimRecipe
 
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "constant": lambda progress, final: 1.0,
+    "cosine": lambda progress, final: final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress)),
+    "linear": lambda progress, final: final + (1 - final) * (1 - progress),
+}
+"""How the rate falls: the fraction of its peak, from progress in [0, 1] and the fraction at the end."""
+
 
 def lr_factor(step: int, num_steps: int, optim: OptimRecipe) -> float:
     """The fraction of the peak learning rate used by update `step` (counted from 0)."""
     if step < optim.warmup_steps:
         return (step + 1) / optim.warmup_steps
-    if optim.schedule == "constant":
-        return 1.0
-    progress = min(1.0, (step - optim.warmup_steps) / max(1, num_steps - optim.warmup_steps))
-    return optim.final_fraction + (1 - optim.final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))
+    start = optim.warmup_steps + optim.hold_steps
+    length = num_steps - start if optim.decay_steps is None else optim.decay_steps
+    progress = min(1.0, max(0, step - start) / max(1, length))
+    return SCHEDULES[optim.schedule](progress, optim.final_fraction)
 
 
 @dataclass(frozen=True)

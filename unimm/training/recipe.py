@@ -32,8 +32,10 @@ class OptimRecipe:
     eps: float = 1e-8
     weight_decay: float = 0.0  # on tensors of two dimensions and more; never on biases and gains
     warmup_steps: int = 0  # linear from 0 to lr
-    schedule: Literal["cosine", "constant"] = "constant"  # after the warm-up
-    final_fraction: float = 0.0  # of lr, where cosine ends
+    schedule: Literal["cosine", "linear", "constant"] = "constant"  # after the warm-up and hold_steps
+    hold_steps: int = 0  # at lr, before cosine or linear begins to fall; RAE's DiT: 40 of 1400 epochs
+    decay_steps: int | None = None  # that the fall takes, flat afterwards; null falls until the last step
+    final_fraction: float = 0.0  # of lr, where cosine or linear ends
     clip: float | None = 1.0  # largest norm of the whole gradient; null clips nothing
     muon_momentum: float = 0.95
 
@@ -41,8 +43,16 @@ class OptimRecipe:
         _positive("lr", self.lr)
         if not 0 <= self.final_fraction <= 1:
             raise ValueError(f"final_fraction: expected a number in [0, 1], got {self.final_fraction}")
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps: expected 0 or more, got {self.warmup_steps}")
+        for name in ("warmup_steps", "hold_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+        if self.decay_steps is not None:
+            _positive("decay_steps", self.decay_steps)
+        if self.schedule == "constant" and (self.hold_steps or self.decay_steps):
+            raise ValueError(
+                "schedule: hold_steps and decay_steps say when the rate falls, and constant never does; "
+                "choose cosine or linear, or leave them out"
+            )
         if self.clip is not None:
             _positive("clip", self.clip)
 
