@@ -20,7 +20,6 @@ LATER = (
     "rae/ditdh_*",
     "rae/encoder_*",
     "rae/lightningdit_*",
-    "rae/misc",
     "rae/rae_dinov2reg_*",
     "rae/transport_analytic",
     "lightningdit/*",
