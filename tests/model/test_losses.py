@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from tests.model.small import small_model, small_tokenizer
-from unimm.flow.density import logit_normal, shift
+from unimm.flow.density import logit_normal
+from unimm.flow.shifting import shift
 from unimm.parts import Image, Text, Turn
 from unimm.text.chat import collate, render
 from unimm.text.tokenizer import special_ids

@@ -1,15 +1,24 @@
-"""Classifier-free guidance as a wrapper of velocities.
+"""Guidance: velocities made of velocities.
 
-Ho & Salimans 2022; the interval is that of Kynkaanniemi et al. 2024.
+Classifier-free: Ho & Salimans 2022; its interval: Kynkaanniemi et al. 2024; AutoGuidance: Karras et al. 2024.
+A negative prompt is classifier-free guidance whose other velocity has the negative prompt for its conditions.
+
+Each velocity is evaluated once per call, on its own batch, and only where it is needed: outside its
+interval, or at scale 1, the guide is not asked. An interval that leaves out a part of [0, 1] costs one look
+at the device per call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
+Interval = tuple[float, float]
+
+ALWAYS = (0.0, 1.0)
 
 NEVER = (1.0, 0.0)
 """The empty interval. The published Scale-RAE code tests its interval the wrong way round, so there
@@ -17,28 +26,103 @@ guidance never acts at any scale; its numbers are those of the conditional veloc
 
 
 def guided(
-    conditional: Velocity,
-    unconditional: Velocity,
-    scale: float,
-    interval: tuple[float, float] = (0.0, 1.0),
+    conditional: Velocity, unconditional: Velocity, scale: float, interval: Interval = ALWAYS
 ) -> Velocity:
     """Return the velocity v_u + scale (v_c - v_u) for times in the interval, v_c elsewhere.
 
     Args:
         conditional: `f(x_t, t) -> v` with the conditions.
-        unconditional: the same with the null condition.
+        unconditional: the same with the null condition, or with a negative prompt.
         scale: 1 is no guidance, and then `unconditional` is never called; 0 is unconditional.
-        interval: (low, high) in t; guidance acts where low <= t <= high. All samples of a call
-            share one time, as in every solver here.
+        interval: (low, high) in t; guidance acts where low <= t <= high, for each sample by its own
+            time. NEVER switches it off. LightningDiT's start of 0.11, in time that runs from noise to data,
+            is (0, 0.89) here.
+
+    Raises:
+        ValueError: an interval the wrong way round; at a call, velocities of two shapes.
     """
-    if scale == 1.0 or interval[0] > interval[1]:
-        return conditional
+    return blended(conditional, unconditional, interval, scale, lambda c, u: u + scale * (c - u))
+
+
+def autoguided(main: Velocity, guide: Velocity, scale: float, interval: Interval = ALWAYS) -> Velocity:
+    """Return v_g + scale (v - v_g), away from a weaker network under the same conditions.
+
+    RAE: an early, small DiT as the guide, scale 1.42 at 256 pixels, 1.5 at 512. The published code also
+    evaluates both under the null label and throws that away. Arguments and errors as in `guided`.
+    """
+    return guided(main, guide, scale, interval)
+
+
+def channel_guided(
+    conditional: Velocity,
+    unconditional: Velocity,
+    scale: float,
+    interval: Interval = ALWAYS,
+    num_channels: int = 3,
+) -> Velocity:
+    """Return `guided` for the first channels of [B ... C] alone; the others stay conditional.
+
+    LightningDiT's published numbers are drawn so, with 3 of 32 channels and scales of 6.7 and 10.
+
+    Raises:
+        ValueError: as `guided`; fewer than 1 channel, or at a call more than there are.
+    """
+    if num_channels < 1:
+        raise ValueError(f"num_channels: expected at least 1, got {num_channels}")
+
+    def blend(c: Tensor, u: Tensor) -> Tensor:
+        if num_channels > c.shape[-1]:
+            raise ValueError(f"num_channels: expected at most the latents' {c.shape[-1]}, got {num_channels}")
+        first_c, first_u = c[..., :num_channels], u[..., :num_channels]
+        return torch.cat([first_u + scale * (first_c - first_u), c[..., num_channels:]], dim=-1)
+
+    return blended(conditional, unconditional, interval, scale, blend)
+
+
+def blended(
+    toward: Velocity,
+    away: Velocity,
+    interval: Interval,
+    scale: float,
+    blend: Callable[[Tensor, Tensor], Tensor],
+) -> Velocity:
+    """Return blend(toward, away) for the times in the interval, `toward` elsewhere and at scale 1."""
+    check_interval(interval)
+    if scale == 1.0 or tuple(interval) == NEVER:
+        return toward
+    low, high = interval
+    always = low <= 0 and high >= 1
 
     def velocity(x_t: Tensor, t: Tensor) -> Tensor:
-        toward = conditional(x_t, t)
-        if not interval[0] <= float(t.reshape(-1)[0]) <= interval[1]:
-            return toward
-        away = unconditional(x_t, t)
-        return away + scale * (toward - away)
+        v = toward(x_t, t)
+        if always:
+            return blend(v, _guide(away, x_t, t, v))
+        inside = (t >= low) & (t <= high)
+        num_inside = int(inside.sum())
+        if num_inside == 0:
+            return v
+        mixed = blend(v, _guide(away, x_t, t, v))
+        if num_inside == inside.numel():
+            return mixed
+        return torch.where(inside.reshape(-1, *[1] * (v.dim() - 1)), mixed, v)
 
     return velocity
+
+
+def check_interval(interval: Interval) -> None:
+    """Refuse an interval the wrong way round, other than NEVER, or NaN."""
+    low, high = interval
+    if tuple(interval) != NEVER and not low <= high:
+        raise ValueError(
+            f"interval: expected (low, high) with low <= high, got ({low}, {high}); NEVER switches off"
+        )
+
+
+def _guide(away: Velocity, x_t: Tensor, t: Tensor, v: Tensor) -> Tensor:
+    other = away(x_t, t)
+    if other.shape != v.shape:
+        raise ValueError(
+            f"guide: expected a velocity of shape {tuple(v.shape)}, got {tuple(other.shape)}; "
+            "a guide must have the grid and the channels of the network it guides"
+        )
+    return other

@@ -1,6 +1,7 @@
 """The straight path: x_t = (1 - t) x + t e, with t = 0 data and t = 1 noise.
 
-Lipman et al. 2023 and Liu et al. 2023, with time turned round.
+Lipman et al. 2023 and Liu et al. 2023, with time turned round. What follows from a velocity on it stands
+here too: the data, the noise and the score; curved paths are in `paths`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,36 @@ def interpolate(x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
 def velocity_target(x: Tensor, noise: Tensor) -> Tensor:
     """Return v = dx_t/dt = e - x, the velocity that points from data to noise."""
     return noise - x
+
+
+def data_of(velocity: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """Return the data x = x_t - t v, all [B ...]; t is [B]."""
+    return x_t - per_sample(t, x_t, velocity) * velocity
+
+
+def noise_of(velocity: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """Return the noise e = x_t + (1 - t) v, all [B ...]; t is [B]."""
+    return x_t + (1 - per_sample(t, x_t, velocity)) * velocity
+
+
+def score_of(velocity: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """Return the score grad log p_t(x_t) = -(x_t + (1 - t) v) / t = -e / t; infinite at t = 0."""
+    return -noise_of(velocity, x_t, t) / per_sample(t, x_t, velocity)
+
+
+def velocity_of_data(x: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """Return v = (x_t - x) / t, exactly; infinite at t = 0. For networks: `prediction.from_data`."""
+    return (x_t - x) / per_sample(t, x_t, x)
+
+
+def velocity_of_noise(noise: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """Return v = (e - x_t) / (1 - t), exactly; infinite at t = 1. For networks: `prediction.from_noise`."""
+    return (noise - x_t) / (1 - per_sample(t, x_t, noise))
+
+
+def velocity_of_score(score: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """Return v = -(x_t + t s) / (1 - t); infinite at t = 1."""
+    return velocity_of_noise(-per_sample(t, x_t, score) * score, x_t, t)
 
 
 def per_sample(t: Tensor, x: Tensor, noise: Tensor) -> Tensor:

@@ -1,49 +1,162 @@
-"""Solvers of dx/dt = v(x, t) from noise to data. The state and the times are float32, always."""
+"""Solvers of dx/dt = v(x, t), from noise to data or back, over any velocity and any time grid.
+
+State and times are float32 whatever the velocity computes in; a float64 state keeps its float64, for numbers
+that are to be compared. Explicit Runge-Kutta methods are tables (Butcher 2016); the adaptive one is in
+`adaptive`, those that add noise in `sde`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from unimm.flow.checks import check_finite, check_grid, check_velocity
 
-def euler(
-    velocity: Callable[[Tensor, Tensor], Tensor],
-    x: Tensor,
-    grid: Tensor,
-    on_step: Callable[[int, Tensor], None] | None = None,
-) -> Tensor:
-    """Follow the velocity along a grid with Euler's method; one evaluation per step.
+Velocity = Callable[[Tensor, Tensor], Tensor]
+OnStep = Callable[[int, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """An explicit Runge-Kutta method: slope s is taken at `nodes[s]`, after `stages[s]` of those before."""
+
+    nodes: tuple[float, ...]
+    stages: tuple[tuple[float, ...], ...]
+    weights: tuple[float, ...]
+
+
+EULER = Tableau((0,), ((),), (1,))
+HEUN = Tableau((0, 1), ((), (1,)), (1 / 2, 1 / 2))
+MIDPOINT = Tableau((0, 1 / 2), ((), (1 / 2,)), (0, 1))
+RK4 = Tableau((0, 1 / 2, 1 / 2, 1), ((), (1 / 2,), (0, 1 / 2), (0, 0, 1)), (1 / 6, 1 / 3, 1 / 3, 1 / 6))
+RK4_38 = Tableau((0, 1 / 3, 2 / 3, 1), ((), (1 / 3,), (-1 / 3, 1), (1, -1, 1)), (1 / 8, 3 / 8, 3 / 8, 1 / 8))
+
+
+def euler(velocity: Velocity, x: Tensor, grid: Tensor, on_step: OnStep | None = None) -> Tensor:
+    """Follow the velocity along a grid with Euler's method; one evaluation per step, first order.
 
     Args:
         velocity: `f(x_t [B ...], t [B]) -> v`; called with float32.
         x: [B ...] the state at grid[0]: standard normal noise when the grid starts at 1.
-        grid: [steps + 1] times in the order they are visited.
+        grid: [steps + 1] times in [0, 1] in the order they are visited.
         on_step: called as on_step(i, x) after step i, for progress; it must not change x.
 
     Returns:
         float32 state at grid[-1], shape of x.
+
+    Raises:
+        ValueError: x or the result is not finite, the grid is none, or a velocity has another shape than x.
     """
-    return integrate_transitions(velocity, x, torch.stack([grid[:-1], grid[1:]], dim=1), on_step)
+    return follow(EULER, velocity, x, grid, on_step)
 
 
-@torch.no_grad()
+def heun(velocity: Velocity, x: Tensor, grid: Tensor, on_step: OnStep | None = None) -> Tensor:
+    """Follow with Heun's method: two evaluations per step, second order. As `euler`."""
+    return follow(HEUN, velocity, x, grid, on_step)
+
+
+def heun_euler_last(velocity: Velocity, x: Tensor, grid: Tensor, on_step: OnStep | None = None) -> Tensor:
+    """Follow with Heun's method, the last step with Euler's, as REPA's sampler does. As `euler`.
+
+    The last step then needs no velocity at grid[-1] (Karras et al. 2022, algorithm 1).
+    """
+    check_grid(grid)
+    x, steps = begin(x), len(grid) - 1
+    x = runge_kutta(HEUN, velocity, x, pairs_of(grid[:-1]), on_step)
+    last = None if on_step is None else lambda i, x: on_step(steps - 1, x)
+    return finish(runge_kutta(EULER, velocity, x, pairs_of(grid[-2:]), last))
+
+
+def midpoint(velocity: Velocity, x: Tensor, grid: Tensor, on_step: OnStep | None = None) -> Tensor:
+    """Follow with the midpoint method: two evaluations per step, second order. As `euler`."""
+    return follow(MIDPOINT, velocity, x, grid, on_step)
+
+
+def rk4(velocity: Velocity, x: Tensor, grid: Tensor, on_step: OnStep | None = None) -> Tensor:
+    """Follow with the classic Runge-Kutta method: four evaluations per step, fourth order. As `euler`."""
+    return follow(RK4, velocity, x, grid, on_step)
+
+
+def rk4_38(velocity: Velocity, x: Tensor, grid: Tensor, on_step: OnStep | None = None) -> Tensor:
+    """Follow with Kutta's 3/8 rule, which torchdiffeq, and so RAE and SiT, call "rk4". As `euler`."""
+    return follow(RK4_38, velocity, x, grid, on_step)
+
+
+def follow(
+    tableau: Tableau, velocity: Velocity, x: Tensor, grid: Tensor, on_step: OnStep | None = None
+) -> Tensor:
+    """Follow the velocity along a grid with any explicit Runge-Kutta method. As `euler`."""
+    check_grid(grid)
+    return finish(runge_kutta(tableau, velocity, begin(x), pairs_of(grid), on_step))
+
+
 def integrate_transitions(
-    velocity: Callable[[Tensor, Tensor], Tensor],
-    x: Tensor,
-    pairs: Tensor,
-    on_step: Callable[[int, Tensor], None] | None = None,
+    velocity: Velocity, x: Tensor, pairs: Tensor, on_step: OnStep | None = None
 ) -> Tensor:
     """Apply x <- x + (to - from) v(x, from) for each row of pairs [steps 2] in order.
 
     Rows need not join up; that is what the published Scale-RAE sampler needs
-    (`grids.scale_rae_transitions`). Other arguments and the result are those of `euler`.
+    (`grids.scale_rae_transitions`). Other arguments and the result are those of `euler`; numbers are not
+    checked, so that it can be called once per step without waiting for a device.
     """
-    x = x.float()
-    for i, (start, end) in enumerate(pairs.tolist()):
-        t = torch.full((x.shape[0],), start, dtype=torch.float32, device=x.device)
-        x = x + (end - start) * velocity(x, t).float()
+    return runge_kutta(EULER, velocity, as_state(x), pairs, on_step)
+
+
+@torch.no_grad()
+def runge_kutta(
+    tableau: Tableau, velocity: Velocity, x: Tensor, pairs: Tensor, on_step: OnStep | None
+) -> Tensor:
+    """Take one step of the method for each row (from, to) of pairs [steps 2]; x is float32 or float64."""
+    pairs = pairs.double().cpu()
+    lengths = (pairs[:, 1] - pairs[:, 0]).tolist()
+    times = stage_times(tableau, pairs, x)
+    for i, length in enumerate(lengths):
+        slopes: list[Tensor] = []
+        for t, row in zip(times[i], tableau.stages, strict=True):
+            v = velocity(advance(x, length, row, slopes), t)
+            check_velocity(v, x)
+            slopes.append(v.to(x.dtype))
+        x = advance(x, length, tableau.weights, slopes)
         if on_step is not None:
             on_step(i, x)
+    return x
+
+
+def stage_times(tableau: Tableau, pairs: Tensor, x: Tensor) -> Tensor:
+    """Return the times of all evaluations, [steps stages B], in one transfer to the device of x."""
+    nodes = torch.tensor(tableau.nodes, dtype=torch.float64)
+    times = torch.lerp(pairs[:, :1], pairs[:, 1:], nodes).to(x)
+    return times[..., None].repeat(1, 1, len(x))
+
+
+def advance(x: Tensor, length: float, weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
+    """Return x + length sum(weight slope); a weight of 0 costs nothing."""
+    for weight, slope in zip(weights, slopes, strict=True):
+        if weight:
+            x = x + (length * weight) * slope
+    return x
+
+
+def pairs_of(grid: Tensor) -> Tensor:
+    """Return the (from, to) times [steps 2] of a grid [steps + 1]."""
+    return torch.stack([grid[:-1], grid[1:]], dim=1)
+
+
+def as_state(x: Tensor) -> Tensor:
+    """Return x as float32; float64 stays."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def begin(x: Tensor) -> Tensor:
+    """Return the state to start from: x, which must be finite, as float32 or float64."""
+    check_finite(x, "x", "look at where the latents came from")
+    return as_state(x)
+
+
+def finish(x: Tensor) -> Tensor:
+    """Return the state at the end, which must be finite."""
+    check_finite(x, "drawn latents", "the velocity diverged; try a smaller guidance scale or more steps")
     return x

@@ -10,8 +10,8 @@ from transformers import PretrainedConfig
 
 from unimm.config import build
 from unimm.dit.lightning import DiTConfig
-from unimm.flow.density import dimension_alpha
 from unimm.flow.prediction import PREDICTIONS
+from unimm.flow.shifting import dimension_alpha
 from unimm.latents.decoder import DecoderConfig
 from unimm.latents.encoder import EncoderConfig
 from unimm.llm.qwen import LLMConfig

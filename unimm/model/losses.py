@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unimm.flow.density import logit_normal, shift
+from unimm.flow.density import logit_normal
 from unimm.flow.loss import velocity_loss
+from unimm.flow.shifting import shift
 from unimm.llm.splice import gather
 from unimm.parts import IGNORED, Batch
 from unimm.shapes import expect

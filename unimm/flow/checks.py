@@ -1,0 +1,79 @@
+"""What every part of the room refuses, in one voice. Checks of tensors run at the doors, never per step."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+Row = TypeVar("Row")
+
+
+def pick(name: str, kind: str, table: Mapping[str, Row]) -> Row:
+    """Return the row of a table.
+
+    Raises:
+        ValueError: no such kind; the nearest names are offered.
+    """
+    if kind in table:
+        return table[kind]
+    near = difflib.get_close_matches(str(kind), table, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name}: expected one of {', '.join(table)}, got {kind!r}{hint}")
+
+
+def refuse_unused(settings: Any, used: Collection[str]) -> None:
+    """Refuse a value that was set, of a dataclass with a `kind`, and that this kind would not read.
+
+    Raises:
+        ValueError: a field outside `used` differs from its default.
+    """
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if field.name == "kind" or field.name in used or field.default in (MISSING, value):
+            continue
+        raise ValueError(
+            f"{field.name}: the {settings.kind!r} {type(settings).__name__.lower()} does not use it, "
+            f"got {value}; leave it at {field.default}"
+        )
+
+
+def check_steps(steps: int) -> None:
+    """Refuse a step count below 1."""
+    if steps < 1:
+        raise ValueError(f"steps: expected at least 1, got {steps}")
+
+
+def check_grid(grid: Tensor) -> None:
+    """Refuse what is no time grid: fewer than two points, or a time outside [0, 1]."""
+    if grid.ndim != 1 or len(grid) < 2:
+        raise ValueError(f"grid: expected at least two times [steps + 1], got shape {tuple(grid.shape)}")
+    check_times(grid, "grid")
+
+
+def check_times(t: Tensor, name: str = "t") -> None:
+    """Refuse times outside [0, 1], NaN among them."""
+    wrong = ~((t >= 0) & (t <= 1))
+    if wrong.any():
+        raise ValueError(
+            f"{name}: expected times in [0, 1] (0 data, 1 noise), got {t[wrong].flatten()[0].item():g}; "
+            "published timesteps of 0 to 1000 are divided by 1000"
+        )
+
+
+def check_finite(x: Tensor, name: str, hint: str) -> None:
+    """Refuse infinities and NaN; costs one look at the device."""
+    finite = torch.isfinite(x)
+    if not finite.all():
+        bad = x.numel() - int(finite.sum())
+        raise ValueError(f"{name}: expected finite numbers, got {bad} of {x.numel()} that are not; {hint}")
+
+
+def check_velocity(v: Tensor, x: Tensor, name: str = "velocity") -> None:
+    """Refuse an output of another shape than the state: it would broadcast."""
+    if v.shape != x.shape:
+        raise ValueError(f"{name}: expected the shape of x {tuple(x.shape)}, got {tuple(v.shape)}")
