@@ -18,7 +18,7 @@ RECIPES = ("train", "eval", "tools")  # run from the repository, not installed
 RECIPE_LINES = 120  # a page or two
 
 FLOORS = (
-    {"shapes", "config", "parts"},
+    {"shapes", "config", "parts", "request"},
     {
         "text", "llm", "projector", "connector", "dit", "flow", "latents", "perceptual", "alignment",
         "verify", "weights", "world",
@@ -43,6 +43,7 @@ OWNERS = {
     "peft": ("model/adapters.py",),
     "datasets": ("data/",),
     "sentencepiece": ("text/",),
+    "torchdiffeq": ("flow/adaptive.py",),
     "torchmetrics": ("evaluation/",),
     "scipy": ("evaluation/",),
     "matplotlib": ("evaluation/",),

@@ -9,9 +9,10 @@ from PIL import Image
 
 from tests.model.small import small_model, small_tokenizer
 from unimm.flow.solver import euler
-from unimm.model.drawing import Sampling, conditions_of, noise_of
+from unimm.model.drawing import Sampling, conditions_of
 from unimm.parts import Image as Picture
 from unimm.parts import Text, Turn
+from unimm.request import noise_of
 from unimm.text.chat import collate, render
 
 PROMPTS = ["a red star", "two blue circles to the left of a green square, all of them on grey"]
@@ -38,7 +39,7 @@ def test_a_picture_is_the_same_alone_and_in_a_batch(model):
 def test_many_candidates_go_through_in_passes(model, monkeypatch):
     whole = draw(model, PROMPTS, seed=3, num_images_per_prompt=3).latents
     steps = []
-    monkeypatch.setattr("unimm.model.inputs.PASS", 4)
+    monkeypatch.setattr("unimm.request.PASS", 4)
     pieces = draw(
         model,
         PROMPTS,

@@ -9,10 +9,10 @@ from PIL import Image
 from tests.model.scripted import DRAW, END, script
 from tests.model.small import small_model, small_tokenizer
 from unimm.model.context import Context
-from unimm.model.drawing import noise_of
 from unimm.model.inputs import rows_of
 from unimm.model.responding import DoneEvent, DrawingEvent, ImageEvent, TokenEvent
 from unimm.parts import from_messages
+from unimm.request import noise_of
 from unimm.text.tokenizer import special_ids
 
 HELLO = [{"role": "user", "content": "Draw a red star and say when it is done"}]

@@ -14,18 +14,9 @@ from unimm.flow.grids import clean_grid, scale_rae_transitions
 from unimm.flow.guidance import guided
 from unimm.flow.solver import integrate_transitions
 from unimm.latents.pixels import to_images
-from unimm.model.inputs import (
-    batch_of,
-    check_length,
-    fill,
-    passes,
-    positive,
-    prompt_list,
-    rows_of,
-    tokenizer_of,
-    user,
-)
+from unimm.model.inputs import batch_of, check_length, fill, rows_of, tokenizer_of, user
 from unimm.model.verifying import Verifier, score_latents
+from unimm.request import check_output_type, noise_of, passes, positive, prompt_list, seed_rows
 from unimm.text.chat import open_image
 from unimm.verify.best_of import best_of as keep_best
 
@@ -85,11 +76,10 @@ def generate_image(
     """Draw pictures of prompts; the arguments are documented at `UniMM.generate_image`."""
     prompts = prompt_list(prompt)
     keep, n = _counts(num_images_per_prompt, best_of)
-    if output_type not in ("pil", "pt", "np", "latent"):
-        raise ValueError(f"output_type: expected 'pil', 'pt', 'np' or 'latent', got {output_type!r}")
+    check_output_type(output_type)
     sampling = Sampling(num_inference_steps, guidance_of(model, guidance_scale), sampler)
     verifier = verifier or ("answer_logits" if n > keep else None)
-    seeds = _seeds(seed, len(prompts), n)
+    seeds = seed_rows(seed, len(prompts), n)
     conditions = conditions_of(model, prompts)
     nothing = conditions_of(model, [negative_prompt])[0] if negative_prompt else None
 
@@ -166,13 +156,6 @@ def drawing_steps(
         yield DrawingState(step + 1, len(pairs), x)
 
 
-def noise_of(seeds: Sequence[int], num_tokens: int, channels: int) -> Tensor:
-    """Return noise [M N C], float32: a function of each seed alone, the same on every device."""
-    return torch.stack(
-        [torch.randn(num_tokens, channels, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    )
-
-
 def show(model: UniMM, latents: Tensor, output_type: OutputType) -> Any:
     """Return latents [P keep N C] as pictures in the asked form, flat."""
     flat = latents.flatten(0, 1)
@@ -205,20 +188,3 @@ def _counts(num_images: int, best_of: int) -> tuple[int, int]:
     if best_of < num_images:
         raise ValueError(f"best_of: expected at least num_images_per_prompt={num_images}, got {best_of}")
     return num_images, best_of
-
-
-def _seeds(seed: int | Sequence[int] | None, prompts: int, n: int) -> list[list[int]]:
-    """Return n seeds for each prompt: consecutive from `seed` on; a sequence gives each prompt its first."""
-    if seed is None:
-        seed = int(torch.randint(2**31 - 1, ()).item())
-    if isinstance(seed, int):
-        firsts = [seed + index * n for index in range(prompts)]
-    else:
-        firsts = list(seed)
-        if len(firsts) != prompts:
-            raise ValueError(
-                f"seed: expected one number, or one for each of {prompts} prompts, got {len(firsts)}"
-            )
-    if any(first < 0 for first in firsts):
-        raise ValueError(f"seed: expected 0 or more, got {min(firsts)}")
-    return [[first + index for index in range(n)] for first in firsts]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,13 @@ from transformers import PreTrainedTokenizerFast
 
 from unimm.latents.pixels import to_pixels
 from unimm.parts import Batch, Image, Text, Turn
+from unimm.request import passes
 from unimm.shapes import expect
 from unimm.text.chat import Rendered, collate, render
 from unimm.text.tokenizer import special_ids
 
 if TYPE_CHECKING:
     from unimm.model.unimm import UniMM
-
-PASS = 64  # rows or pictures that go through a room together; bounds memory, changes no result
 
 
 def tokenizer_of(model: UniMM) -> PreTrainedTokenizerFast:
@@ -29,32 +28,6 @@ def tokenizer_of(model: UniMM) -> PreTrainedTokenizerFast:
             "tokenizer: this model has none; load it with UniMM.from_pretrained or set model.tokenizer"
         )
     return model.tokenizer
-
-
-def positive(name: str, value: int) -> int:
-    """Return a count that is a whole number of at least 1, or say what was given instead."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
-    return value
-
-
-def passes(count: int) -> Iterator[slice]:
-    """Yield slices that cut `count` things into passes."""
-    for start in range(0, count, PASS):
-        yield slice(start, min(start + PASS, count))
-
-
-def prompt_list(prompt: str | Sequence[str], name: str = "prompt") -> list[str]:
-    """Return prompts as a list; each must say something."""
-    prompts = [prompt] if isinstance(prompt, str) else prompt
-    if not isinstance(prompts, Sequence) or not prompts:
-        raise ValueError(f"{name}: expected text or a list of texts, got {prompt!r}")
-    for index, text in enumerate(prompts):
-        if not isinstance(text, str):
-            raise ValueError(f"{name}[{index}]: expected text, got {type(text).__name__}")
-        if not text.strip():
-            raise ValueError(f"{name}: expected some words, got an empty text")
-    return list(prompts)
 
 
 def image_list(images: Any) -> list[Image]:

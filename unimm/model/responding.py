@@ -12,8 +12,9 @@ from torch import Tensor
 
 from unimm.model.context import Context
 from unimm.model.drawing import Sampling, drawing_steps, guidance_of, show
-from unimm.model.inputs import positive, rows_of, tokenizer_of, turns_with_latents
+from unimm.model.inputs import rows_of, tokenizer_of, turns_with_latents
 from unimm.parts import Image, from_messages
+from unimm.request import positive
 from unimm.text.chat import Rendered
 from unimm.text.stream import TextStream
 from unimm.text.tokenizer import SpecialIds, special_ids

@@ -12,15 +12,13 @@ from unimm.llm.decoding import greedy
 from unimm.model.inputs import (
     batch_of,
     image_list,
-    passes,
-    positive,
-    prompt_list,
     rows_of,
     tokenizer_of,
     user,
     with_latents,
 )
 from unimm.parts import IGNORED, Image, Text, Turn
+from unimm.request import passes, positive, prompt_list
 from unimm.text.tokenizer import special_ids
 
 if TYPE_CHECKING:

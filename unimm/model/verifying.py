@@ -14,14 +14,13 @@ from unimm.model.inputs import (
     batch_of,
     fill,
     image_list,
-    passes,
-    prompt_list,
     rows_of,
     tokenizer_of,
     user,
     with_latents,
 )
 from unimm.parts import IGNORED, Image, Text, Turn
+from unimm.request import passes, prompt_list
 from unimm.text.tokenizer import encode, special_ids
 from unimm.verify.answer_logits import answer_logits
 from unimm.verify.prompt_confidence import prompt_confidence

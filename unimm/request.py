@@ -1,0 +1,71 @@
+"""What callers ask for, checked once: counts, prompts, seeds, forms of output; and work cut into passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+PASS = 64  # rows or pictures that go through a room together; bounds memory, changes no result
+OUTPUT_TYPES = ("pil", "pt", "np", "latent")
+
+
+def positive(name: str, value: int) -> int:
+    """Return a count that is a whole number of at least 1, or say what was given instead."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
+    return value
+
+
+def passes(count: int) -> Iterator[slice]:
+    """Yield slices that cut `count` things into passes."""
+    for start in range(0, count, PASS):
+        yield slice(start, min(start + PASS, count))
+
+
+def prompt_list(prompt: str | Sequence[str], name: str = "prompt") -> list[str]:
+    """Return prompts as a list; each must say something."""
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    if not isinstance(prompts, Sequence) or not prompts:
+        raise ValueError(f"{name}: expected text or a list of texts, got {prompt!r}")
+    for index, text in enumerate(prompts):
+        if not isinstance(text, str):
+            raise ValueError(f"{name}[{index}]: expected text, got {type(text).__name__}")
+        if not text.strip():
+            raise ValueError(f"{name}: expected some words, got an empty text")
+    return list(prompts)
+
+
+def check_output_type(output_type: str) -> None:
+    """Refuse a form of pictures that nobody makes."""
+    if output_type not in OUTPUT_TYPES:
+        raise ValueError(f"output_type: expected 'pil', 'pt', 'np' or 'latent', got {output_type!r}")
+
+
+def seed_rows(
+    seed: int | Sequence[int] | None, count: int, n: int, each_of: str = "prompts"
+) -> list[list[int]]:
+    """Return n seeds for each of `count` requests: consecutive from `seed` on, or from each one's own first.
+
+    Raises:
+        ValueError: another number of seeds than requests, or a negative one.
+    """
+    if seed is None:
+        seed = int(torch.randint(2**31 - 1, ()).item())
+    if isinstance(seed, int):
+        firsts = [seed + index * n for index in range(count)]
+    else:
+        firsts = list(seed)
+        if len(firsts) != count:
+            raise ValueError(
+                f"seed: expected one number, or one for each of {count} {each_of}, got {len(firsts)}"
+            )
+    if any(first < 0 for first in firsts):
+        raise ValueError(f"seed: expected 0 or more, got {min(firsts)}")
+    return [[first + index for index in range(n)] for first in firsts]
+
+
+def noise_of(seeds: Sequence[int], *shape: int) -> Tensor:
+    """Return noise [M ...], float32: a function of each seed alone, the same on every device."""
+    return torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
