@@ -1,0 +1,150 @@
+"""The published names of the vision encoders, in both directions; SigLIP's stand in `scale_rae.py`.
+
+Theirs are the names on the hub, which transformers itself wrote until 5.22 and reads to this day; ours are those of
+the modules that transformers builds now. What differs between files is only what stands before the names.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
+
+from unimm.shapes import side_of
+from unimm.weights.folder import refuse
+from unimm.weights.keymap import Entry, KeyMap, num_layers
+from unimm.weights.scale_rae import SIGLIP
+
+
+def _pairs(**names: str) -> Iterator[Entry]:
+    """Yield weight and bias of each linear layer or norm of a block; `__` stands for a dot."""
+    for ours, theirs in names.items():
+        for part in ("weight", "bias"):
+            yield Entry(
+                f"layers.{{i}}.{ours.replace('__', '.')}.{part}", (f"encoder.layer.{{i}}.{theirs}.{part}",)
+            )
+
+
+def _same(*names: str) -> Iterator[Entry]:
+    for name in names:
+        yield Entry(name, (name,))
+
+
+_ATTENTION = {
+    "attention__q_proj": "attention.attention.query",
+    "attention__k_proj": "attention.attention.key",
+    "attention__v_proj": "attention.attention.value",
+    "attention__o_proj": "attention.output.dense",
+}
+
+_EMBEDDINGS = tuple(
+    f"embeddings.{name}"
+    for name in (
+        "cls_token",
+        "position_embeddings",
+        "patch_embeddings.projection.weight",
+        "patch_embeddings.projection.bias",
+    )
+)
+
+_DINOV2 = (
+    *_same(*_EMBEDDINGS, "embeddings.mask_token"),
+    *_pairs(**_ATTENTION, norm1="norm1", norm2="norm2", mlp__fc1="mlp.fc1", mlp__fc2="mlp.fc2"),
+    *(
+        Entry(f"layers.{{i}}.layer_scale{n}.lambda1", (f"encoder.layer.{{i}}.layer_scale{n}.lambda1",))
+        for n in (1, 2)
+    ),
+)
+
+DINOV2_REGISTERS = KeyMap(
+    "DINOv2 with registers",
+    (*_DINOV2, *_same("embeddings.register_tokens")),
+    unused=(r"layernorm\..*",),
+)
+"""The final norm's weight and bias, which latents never meet, are left out; RAE files have none."""
+
+WEBSSL = KeyMap("WebSSL", (*_DINOV2, *_same("layernorm.weight", "layernorm.bias")))
+"""DINOv2 without registers, whose final norm keeps its weight and bias."""
+
+MAE = KeyMap(
+    "masked autoencoder",
+    (
+        *_same(*_EMBEDDINGS),
+        *_pairs(
+            **_ATTENTION,
+            layernorm_before="layernorm_before",
+            layernorm_after="layernorm_after",
+            mlp__fc1="intermediate.dense",
+            mlp__fc2="output.dense",
+        ),
+    ),
+    unused=(r"layernorm\..*",),
+)
+
+ENCODER_MAPS = {"siglip2": SIGLIP, "dinov2reg": DINOV2_REGISTERS, "mae": MAE, "webssl": WEBSSL}
+"""Tables of names by an encoder's kind; what they read fits an encoder without `use_head`."""
+
+ENCODER_PREFIXES = {
+    "rae": {"siglip2": "encoder.model.", "dinov2reg": "encoder.encoder.", "mae": "encoder.model."},
+    "diffusers": {"siglip2": "encoder.vision_model.", "dinov2reg": "encoder.", "mae": "encoder."},
+}
+"""What stands before the names inside a whole autoencoder, by layout and kind."""
+
+
+def read_encoder(theirs: Mapping[str, Tensor], kind: str, prefix: str = "") -> dict[str, Tensor]:
+    """Return an encoder's parameters under our names.
+
+    Args:
+        theirs: a published state dict; only names that start with `prefix` are looked at.
+        kind: as in the table ENCODER_MAPS.
+        prefix: what stands before the names; see ENCODER_PREFIXES.
+
+    Raises:
+        ValueError: an unknown kind, or missing or unexpected names, all listed.
+    """
+    return _map_of(kind).read(theirs, prefix)[0]
+
+
+def encoder_sizes(theirs: Mapping[str, Tensor], kind: str, prefix: str = "") -> dict[str, int]:
+    """Return the sizes of a published encoder, named as in EncoderConfig, read from its tensors.
+
+    They lack `heads` (64 channels each in every published DINOv2, MAE and SigLIP base), which no tensor tells, and
+    `image_size`: `native_size`, for which the position table was made, is it unless pixels are resized otherwise.
+
+    Raises:
+        ValueError: an unknown kind, or a tensor that tells a size is absent.
+    """
+    ours, found = (
+        _map_of(kind),
+        {k.removeprefix(prefix): x for k, x in theirs.items() if k.startswith(prefix)},
+    )
+    siglip = kind == "siglip2"
+    patches = (
+        "embeddings.patch_embedding.weight" if siglip else "embeddings.patch_embeddings.projection.weight"
+    )
+    positions = f"embeddings.position_embedding{'.weight' if siglip else 's'}"
+    [mlp] = {
+        row.theirs[0].replace("{i}", "0") for row in ours.rows if row.ours == "layers.{i}.mlp.fc1.weight"
+    }
+    registers = ["embeddings.register_tokens"] if kind == "dinov2reg" else []
+    telling = (patches, positions, mlp, *registers)
+    refuse(ours.name, missing=[prefix + name for name in telling if name not in found])
+    width, _, patch_size, _ = found[patches].shape
+    num_positions = found[positions].shape[-2] - (not siglip)  # all but SigLIP have a class token
+    return {
+        "patch_size": patch_size,
+        "width": width,
+        "depth": num_layers(found, mlp.split("0.")[0]),
+        "mlp_width": found[mlp].shape[0],
+        "native_size": side_of(num_positions, "positions") * patch_size,
+        "registers": sum(found[name].shape[-2] for name in registers),
+    }
+
+
+def _map_of(kind: str) -> KeyMap:
+    if kind not in ENCODER_MAPS:
+        near = difflib.get_close_matches(kind, ENCODER_MAPS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"encoder kind: unknown {kind!r}; {hint}(known: {', '.join(sorted(ENCODER_MAPS))})")
+    return ENCODER_MAPS[kind]
