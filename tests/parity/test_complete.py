@@ -16,7 +16,6 @@ LATER = (
     "scale_rae/ddt_tiny_wide",
     "scale_rae/webssl_like_tiny",
     "scale_rae/e2e_tiny",
-    "rae/decoder_*",
     "rae/ditdh_*",
     "rae/encoder_*",
     "rae/lightningdit_*",
