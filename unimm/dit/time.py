@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -108,7 +109,8 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t: Tensor, frequencies: Tensor) -> Tensor:
         """Return float32 [B Z] from t [B] in [0, 1], 1 is noise; frequencies [F] are those of the kind."""
-        with torch.autocast(t.device.type, enabled=False):
+        # The meta device, where sizes are counted, has no autocast to switch off.
+        with nullcontext() if t.is_meta else torch.autocast(t.device.type, enabled=False):
             t = 1 - t.float() if self.reversed else t.float()
             features = self.kind.features(self.scale * t, frequencies)
             hidden = F.silu(F.linear(features, self.hidden.weight.float(), self.hidden.bias.float()))
