@@ -1,7 +1,14 @@
 """Weights on disk: our folder format, and explicit maps of names to and from published checkpoints."""
 
-from unimm.weights.folder import check_state, load_folder, load_strictly, save_folder
+from unimm.weights.ditdh import ditdh_map, ditdh_sizes
+from unimm.weights.folder import check_state, check_tables, load_folder, load_strictly, save_folder
 from unimm.weights.keymap import Entry, KeyMap
+from unimm.weights.lightningdit import (
+    lightningdit_map,
+    lightningdit_sizes,
+    read_latent_statistics,
+    write_latent_statistics,
+)
 from unimm.weights.rae import (
     decoder_sizes,
     read_decoder,
@@ -10,6 +17,7 @@ from unimm.weights.rae import (
     write_statistics,
 )
 from unimm.weights.scale_rae import DECODER, DIT, FLOW_HEAD, SIGLIP, SIGLIP_WITH_HEAD, dit_sizes
+from unimm.weights.scale_rae_ddt import ddt_map, ddt_sizes
 from unimm.weights.wrapped import unwrapped
 
 __all__ = [
@@ -21,14 +29,23 @@ __all__ = [
     "Entry",
     "KeyMap",
     "check_state",
+    "check_tables",
+    "ddt_map",
+    "ddt_sizes",
     "decoder_sizes",
     "dit_sizes",
+    "ditdh_map",
+    "ditdh_sizes",
+    "lightningdit_map",
+    "lightningdit_sizes",
     "load_folder",
     "load_strictly",
     "read_decoder",
+    "read_latent_statistics",
     "read_statistics",
     "save_folder",
     "unwrapped",
     "write_decoder",
+    "write_latent_statistics",
     "write_statistics",
 ]

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -96,6 +97,23 @@ def check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], nam
     ]
     missing, unexpected = expected.keys() - found.keys(), found.keys() - expected.keys()
     refuse(name, missing=missing, unexpected=unexpected, misshapen=misshapen)
+
+
+def check_tables(
+    buffers: Mapping[str, Tensor], found: Mapping[str, Tensor], name: str = "tables", tolerance: float = 1e-4
+) -> None:
+    """Raise one ValueError that lists the constants of a file that differ from the ones we compute.
+
+    Published files carry position and rotary tables; other ones than ours mean another network.
+    """
+    wrong = [
+        key
+        for key, x in found.items()
+        if key not in buffers
+        or buffers[key].shape != x.shape
+        or not torch.allclose(buffers[key].to(x), x, rtol=0, atol=tolerance)
+    ]
+    refuse(name, differing=wrong)
 
 
 def refuse(name: str, **faults: Collection[str]) -> None:

@@ -59,6 +59,14 @@ class Entry:
         return replace(self, ours=ours, theirs=tuple(theirs))
 
 
+def layer(ours: str, *theirs: str, form: str | Form = "same") -> tuple[Entry, Entry]:
+    """Return the rows of a linear layer or norm; only the weight changes form."""
+    return (
+        Entry(f"{ours}.weight", tuple(f"{name}.weight" for name in theirs), form),
+        Entry(f"{ours}.bias", tuple(f"{name}.bias" for name in theirs)),
+    )
+
+
 @dataclass(frozen=True)
 class KeyMap:
     """Every tensor of one published module, each in one row."""

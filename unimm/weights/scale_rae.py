@@ -13,35 +13,26 @@ from torch import Tensor
 
 from unimm.shapes import side_of
 from unimm.weights.folder import refuse
-from unimm.weights.keymap import Entry, KeyMap, num_layers
-
-
-def _layer(ours: str, *theirs: str, form: str = "same") -> tuple[Entry, Entry]:
-    """The weight and the bias of one linear layer or norm; only the weight changes form."""
-    return (
-        Entry(f"{ours}.weight", tuple(f"{name}.weight" for name in theirs), form),
-        Entry(f"{ours}.bias", tuple(f"{name}.bias" for name in theirs)),
-    )
-
+from unimm.weights.keymap import Entry, KeyMap, layer, num_layers
 
 DIT = KeyMap(
     "Scale-RAE DiT",
     (
-        *_layer("embed", "x_embedder.proj", form="pointwise"),
-        *_layer("time.hidden", "t_embedder.mlp.0"),
-        *_layer("time.out", "t_embedder.mlp.2"),
+        *layer("embed", "x_embedder.proj", form="pointwise"),
+        *layer("time.hidden", "t_embedder.mlp.0"),
+        *layer("time.out", "t_embedder.mlp.2"),
         # Only where conditions were dropped in training.
         Entry("null_condition", ("y_embedder.dropout_embedding",), optional=True),
         Entry("blocks.{i}.attention_norm.weight", ("dit_blocks.{i}.norm1.weight",)),
         Entry("blocks.{i}.mlp_norm.weight", ("dit_blocks.{i}.norm2.weight",)),
-        *_layer("blocks.{i}.attention.qkv", "dit_blocks.{i}.attn.qkv"),
-        *_layer("blocks.{i}.attention.out", "dit_blocks.{i}.attn.proj"),
-        *_layer("blocks.{i}.mlp.gate_value", "dit_blocks.{i}.mlp.w12"),
-        *_layer("blocks.{i}.mlp.out", "dit_blocks.{i}.mlp.w3"),
-        *_layer("blocks.{i}.modulation", "dit_blocks.{i}.adaLN_modulation.1"),
+        *layer("blocks.{i}.attention.qkv", "dit_blocks.{i}.attn.qkv"),
+        *layer("blocks.{i}.attention.out", "dit_blocks.{i}.attn.proj"),
+        *layer("blocks.{i}.mlp.gate_value", "dit_blocks.{i}.mlp.w12"),
+        *layer("blocks.{i}.mlp.out", "dit_blocks.{i}.mlp.w3"),
+        *layer("blocks.{i}.modulation", "dit_blocks.{i}.adaLN_modulation.1"),
         Entry("final.norm.weight", ("final_layer.norm_final.weight",)),
-        *_layer("final.modulation", "final_layer.adaLN_modulation.1"),
-        *_layer("final.out", "final_layer.linear"),
+        *layer("final.modulation", "final_layer.adaLN_modulation.1"),
+        *layer("final.out", "final_layer.linear"),
         Entry("positions", ("pos_embed",), "row", table=True),
         Entry("rope_cos", ("feat_rope.freqs_cos",), "pairs", table=True),
         Entry("rope_sin", ("feat_rope.freqs_sin",), "pairs", table=True),
@@ -91,27 +82,27 @@ FLOW_HEAD = KeyMap(
 DECODER = KeyMap(
     "Scale-RAE decoder",
     (
-        *_layer("embed", "decoder_embed"),
+        *layer("embed", "decoder_embed"),
         Entry("class_token", ("trainable_cls_token",), "vector"),
-        *_layer("blocks.{i}.attention_norm", "decoder_layers.{i}.layernorm_before"),
-        *_layer(
+        *layer("blocks.{i}.attention_norm", "decoder_layers.{i}.layernorm_before"),
+        *layer(
             "blocks.{i}.qkv",
             "decoder_layers.{i}.attention.attention.query",
             "decoder_layers.{i}.attention.attention.key",
             "decoder_layers.{i}.attention.attention.value",
         ),
-        *_layer("blocks.{i}.attention_out", "decoder_layers.{i}.attention.output.dense"),
-        *_layer("blocks.{i}.mlp_norm", "decoder_layers.{i}.layernorm_after"),
-        *_layer("blocks.{i}.mlp_in", "decoder_layers.{i}.intermediate.dense"),
-        *_layer("blocks.{i}.mlp_out", "decoder_layers.{i}.output.dense"),
-        *_layer("norm", "decoder_norm"),
-        *_layer("out", "decoder_pred"),
+        *layer("blocks.{i}.attention_out", "decoder_layers.{i}.attention.output.dense"),
+        *layer("blocks.{i}.mlp_norm", "decoder_layers.{i}.layernorm_after"),
+        *layer("blocks.{i}.mlp_in", "decoder_layers.{i}.intermediate.dense"),
+        *layer("blocks.{i}.mlp_out", "decoder_layers.{i}.output.dense"),
+        *layer("norm", "decoder_norm"),
+        *layer("out", "decoder_pred"),
         Entry("positions", ("decoder_pos_embed",), "after_class", table=True),
     ),
 )
 
 _TOWER = (
-    *_layer("embeddings.patch_embedding", "embeddings.patch_embedding"),
+    *layer("embeddings.patch_embedding", "embeddings.patch_embedding"),
     Entry("embeddings.position_embedding.weight", ("embeddings.position_embedding.weight",)),
     *(
         entry
@@ -122,7 +113,7 @@ _TOWER = (
             "mlp.fc2",
             *(f"self_attn.{name}_proj" for name in ("q", "k", "v", "out")),
         )
-        for entry in _layer(f"layers.{{i}}.{part}", f"encoder.layers.{{i}}.{part}")
+        for entry in layer(f"layers.{{i}}.{part}", f"encoder.layers.{{i}}.{part}")
     ),
 )
 
@@ -133,7 +124,7 @@ SIGLIP_WITH_HEAD = KeyMap(
     "SigLIP vision tower with head",
     (
         *_TOWER,
-        *_layer("post_layernorm", "post_layernorm"),
+        *layer("post_layernorm", "post_layernorm"),
         *(
             Entry(f"head.{name}", (f"head.{name}",))
             for name in (
