@@ -111,5 +111,19 @@ VP = Path(
     time_of_ratio=_vp_time_of_ratio,
 )
 
-PATHS: dict[str, Path] = {"linear": LINEAR, "cosine": COSINE, "vp": VP}
-"""By name. SiT's "GVP" is cosine."""
+
+
+def exchanged(path: Path) -> Path:
+    """Return the path whose data and noise trade places and whose time is turned round."""
+    return Path(
+        alpha=lambda t: path.sigma(1 - t),
+        sigma=lambda t: path.alpha(1 - t),
+        alpha_slope=lambda t: -path.sigma_slope(1 - t),
+        sigma_slope=lambda t: -path.alpha_slope(1 - t),
+        time_of_ratio=lambda r: 1 - path.time_of_ratio(1 / r),
+    )
+
+
+PATHS: dict[str, Path] = {"linear": LINEAR, "cosine": COSINE, "vp": VP, "rae_vp": exchanged(VP)}
+"""By name. SiT's "GVP" is cosine. RAE turned SiT's time round by renaming alpha and sigma: its "VP" is another
+path, on which noise hardly rises until late; nothing was published on it."""

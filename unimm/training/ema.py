@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,23 +10,46 @@ from torch import Tensor
 
 from unimm.training.optim import Member
 
+Schedule = Callable[[int, float], float]
+"""`schedule(n, decay)`: the decay of the update that n others came before."""
+
+
+def early(n: int, decay: float) -> float:
+    """Return min(decay, (1 + n) / (10 + n)): the average soon forgets the initial weights."""
+    return min(decay, (1 + n) / (10 + n))
+
+
+def constant(n: int, decay: float) -> float:
+    """Return decay, as RAE, LightningDiT and REPA average."""
+    return decay
+
+
+def diffusers(n: int, decay: float, after: int = 0) -> float:
+    """Return diffusers' decay: `early`, but copying the weights up to update `after` and at the next."""
+    return 0.0 if n <= after else early(n - after, decay)
+
+
+def diffusers_warmup(n: int, decay: float, after: int = 0, gamma: float = 1.0, power: float = 2 / 3) -> float:
+    """Return min(decay, 1 - (1 + n / gamma)^-power), copying as `diffusers` (its `use_ema_warmup`)."""
+    return 0.0 if n <= after else min(decay, 1 - (1 + (n - after) / gamma) ** -power)
+
 
 class EMA:
     """Averages of the training parameters; frozen ones need none.
 
-    The first updates use a smaller decay, `(1 + n) / (10 + n)`, so that the average forgets the initial
-    weights.
+    By default the first updates use a smaller decay, `(1 + n) / (10 + n)`, so that the average forgets the
+    initial weights.
     """
 
-    def __init__(self, members: list[Member], decay: float):
-        self.decay, self.num_updates = decay, 0
+    def __init__(self, members: list[Member], decay: float, schedule: Schedule = early):
+        self.decay, self.schedule, self.num_updates = decay, schedule, 0
         self.parameters = [member.parameter for member in members]
         self.names = [member.name for member in members]
         self.averages = [p.detach().float().clone() for p in self.parameters]
 
     @torch.no_grad()
     def update(self) -> None:
-        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+        decay = self.schedule(self.num_updates, self.decay)
         torch._foreach_lerp_(self.averages, [p.detach().float() for p in self.parameters], 1 - decay)
         self.num_updates += 1
 
