@@ -1,12 +1,13 @@
 """The published names of the vision encoders, in both directions; SigLIP's stand in `scale_rae.py`.
 
-Theirs are the names on the hub, which transformers itself wrote until 5.22 and reads to this day; ours are those of
-the modules that transformers builds now. What differs between files is only what stands before the names.
+Theirs are the names on the hub, which earlier versions of transformers built and every version reads; ours
+are those of the modules that transformers builds now. Files differ in what stands before the names.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 
 from torch import Tensor
@@ -109,29 +110,22 @@ def read_encoder(theirs: Mapping[str, Tensor], kind: str, prefix: str = "") -> d
 def encoder_sizes(theirs: Mapping[str, Tensor], kind: str, prefix: str = "") -> dict[str, int]:
     """Return the sizes of a published encoder, named as in EncoderConfig, read from its tensors.
 
-    They lack `heads` (64 channels each in every published DINOv2, MAE and SigLIP base), which no tensor tells, and
-    `image_size`: `native_size`, for which the position table was made, is it unless pixels are resized otherwise.
+    They lack `heads`, which no tensor tells (64 channels each in every published DINOv2 and MAE and in SigLIP
+    base), and `image_size`, which the caller chooses; `native_size` is what the position table was made for.
 
     Raises:
         ValueError: an unknown kind, or a tensor that tells a size is absent.
     """
-    ours, found = (
-        _map_of(kind),
-        {k.removeprefix(prefix): x for k, x in theirs.items() if k.startswith(prefix)},
-    )
-    siglip = kind == "siglip2"
-    patches = (
-        "embeddings.patch_embedding.weight" if siglip else "embeddings.patch_embeddings.projection.weight"
-    )
-    positions = f"embeddings.position_embedding{'.weight' if siglip else 's'}"
-    [mlp] = {
-        row.theirs[0].replace("{i}", "0") for row in ours.rows if row.ours == "layers.{i}.mlp.fc1.weight"
-    }
-    registers = ["embeddings.register_tokens"] if kind == "dinov2reg" else []
-    telling = (patches, positions, mlp, *registers)
-    refuse(ours.name, missing=[prefix + name for name in telling if name not in found])
+    rows = {row.ours: row.theirs[0].replace("{i}", "0") for row in _map_of(kind).rows}
+    found = {name.removeprefix(prefix): x for name, x in theirs.items() if name.startswith(prefix)}
+    mlp = rows["layers.{i}.mlp.fc1.weight"]
+    patches = next(name for name in rows if re.fullmatch(r".*patch_embedding.*weight", name))
+    positions = next(name for name in rows if ".position_embedding" in name)
+    registers = [name for name in rows if name.endswith("register_tokens")]
+    telling = (mlp, patches, positions, *registers)
+    refuse(_map_of(kind).name, missing=[prefix + name for name in telling if name not in found])
     width, _, patch_size, _ = found[patches].shape
-    num_positions = found[positions].shape[-2] - (not siglip)  # all but SigLIP have a class token
+    num_positions = found[positions].shape[-2] - ("embeddings.cls_token" in rows)
     return {
         "patch_size": patch_size,
         "width": width,

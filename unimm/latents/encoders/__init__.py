@@ -1,0 +1,1 @@
+"""Vision encoders: one file for each family, one class for all they share."""

@@ -1,0 +1,110 @@
+"""What every encoder does: fit and standardise pixels, run the tower, norm each token."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unimm.latents.decoder import colours
+from unimm.latents.encoders.config import EncoderConfig
+from unimm.latents.encoders.positions import forget_positions
+from unimm.shapes import expect
+
+
+class Encoder(nn.Module, ABC):
+    """A vision tower of transformers' modules that turns pixels into raw latents.
+
+    Args:
+        config: sizes.
+        tower: a transformers model of these sizes whose modules are taken; None builds one at random.
+    """
+
+    embeddings: nn.Module
+    layers: nn.ModuleList
+
+    def __init__(self, config: EncoderConfig, tower: nn.Module | None = None):
+        super().__init__()
+        self.config = config
+        if isinstance(config.pixel_mean, tuple) or isinstance(config.pixel_std, tuple):
+            for name in ("pixel_mean", "pixel_std"):
+                self.register_buffer(name, colours(getattr(config, name)), persistent=False)
+        else:
+            self.pixel_mean, self.pixel_std = config.pixel_mean, config.pixel_std
+        self._take(self.build_tower(config) if tower is None else tower)
+
+    @staticmethod
+    @abstractmethod
+    def build_tower(config: EncoderConfig) -> nn.Module:
+        """Return transformers' model of these sizes with random weights."""
+
+    @abstractmethod
+    def _take(self, tower: nn.Module) -> None:
+        """Make the modules of the tower this module's own."""
+
+    @abstractmethod
+    def hidden(self, inputs: Tensor) -> Tensor:
+        """Return the last block's output at the patches, [B N C], for standardised pixels [B 3 Hp Wp]."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return raw latents [B N C], float32, of pixels [B 3 Hp Wp] in [0, 1].
+
+        Raises:
+            ValueError: pixels are not [B 3 image_size image_size], and config.resize forbids others.
+        """
+        return self.norm(self.hidden(self.standardise(self.fit(pixels))))
+
+    forward = encode
+
+    def fit(self, pixels: Tensor) -> Tensor:
+        """Return pixels [B 3 image_size image_size]; see config.resize.
+
+        Raises:
+            ValueError: see `encode`.
+        """
+        size = self.config.image_size
+        if self.config.resize == "refuse":
+            expect("pixels", pixels, "B 3 Hp Wp", Hp=size, Wp=size)
+            return pixels
+        expect("pixels", pixels, "B 3 Hp Wp")
+        if pixels.shape[-2:] == (size, size):
+            return pixels
+        # Without antialiasing, as published; the result may leave [0, 1].
+        return F.interpolate(pixels, size=(size, size), mode="bicubic", align_corners=False)
+
+    def standardise(self, pixels: Tensor) -> Tensor:
+        """Return (pixels - mean) / std."""
+        return (pixels - self.pixel_mean) / self.pixel_std
+
+    def norm(self, hidden: Tensor) -> Tensor:
+        """Return [B N C] under a LayerNorm without affine: the tower's own final norm less its weights.
+
+        Each token has mean 0 and variance 1 (Zheng et al. 2025).
+        """
+        return F.layer_norm(hidden.float(), (self.config.width,), eps=self.config.norm_eps)
+
+    def reset_tables(self) -> None:
+        """Recompute the constants that are in no checkpoint, on the device where they are."""
+        for name in ("pixel_mean", "pixel_std"):
+            if name in self._buffers:
+                setattr(self, name, colours(getattr(self.config, name)).to(getattr(self, name).device))
+        forget_positions(self.embeddings)
+
+    def _apply(self, fn, recurse: bool = True):
+        """Move or cast as usual, but keep the pixel means float32."""
+        super()._apply(fn, recurse)
+        self.reset_tables()
+        return self
+
+
+def sizes_of(config: EncoderConfig) -> dict[str, int | float]:
+    """Return the sizes that every transformers config of a vision tower names alike."""
+    return {
+        "hidden_size": config.width,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "image_size": config.table_size,
+        "patch_size": config.patch_size,
+        "layer_norm_eps": config.norm_eps,
+    }
