@@ -20,6 +20,11 @@ LOWEST = 1 / 1000
 """The last of the 1000 times that diffusers and Scale-RAE know."""
 
 
+def shifted(times: Tensor, alpha: float) -> Tensor:
+    """Return the shifted times; 1 stays 1 to the last bit, where rounding would carry some past it."""
+    return torch.where(times == 1, 1.0, shift(times, alpha))
+
+
 def clean_grid(steps: int, alpha: float = 1.0) -> Tensor:
     """Return the shifted grid, float64 [steps + 1], falling from exactly 1 (noise) to exactly 0 (data).
 
@@ -28,7 +33,7 @@ def clean_grid(steps: int, alpha: float = 1.0) -> Tensor:
     timestep shift of 0.3, in time that runs from noise to data, is alpha = 1 / 0.3.
     """
     check_steps(steps)
-    return shift(torch.linspace(1, 0, steps + 1, dtype=torch.float64), alpha)
+    return shifted(torch.linspace(1, 0, steps + 1, dtype=torch.float64), alpha)
 
 
 def rae_grid(steps: int, alpha: float = 1.0) -> Tensor:
@@ -37,7 +42,7 @@ def rae_grid(steps: int, alpha: float = 1.0) -> Tensor:
     RAE counts points: its `num_steps: 50` are 49 steps.
     """
     check_steps(steps)
-    return shift(1 - torch.linspace(0, 0.999, steps + 1, dtype=torch.float64), alpha)
+    return shifted(1 - torch.linspace(0, 0.999, steps + 1, dtype=torch.float64), alpha)
 
 
 def sde_grid(steps: int, alpha: float = 1.0, last: float = 0.04) -> Tensor:
@@ -46,7 +51,7 @@ def sde_grid(steps: int, alpha: float = 1.0, last: float = 0.04) -> Tensor:
     Both publish it at alpha 1; `last` stands before the shift. The long last step is the one without noise.
     """
     check_steps(steps)
-    return _to_zero(shift(torch.linspace(1, last, steps, dtype=torch.float64), alpha))
+    return _to_zero(shifted(torch.linspace(1, last, steps, dtype=torch.float64), alpha))
 
 
 def diffusers_grid(steps: int, alpha: float = 1.0) -> Tensor:
@@ -57,7 +62,7 @@ def diffusers_grid(steps: int, alpha: float = 1.0) -> Tensor:
     """
     check_steps(steps)
     lowest = shift(LOWEST, alpha)
-    return _to_zero(shift(torch.linspace(1, lowest, steps, dtype=torch.float64), alpha))
+    return _to_zero(shifted(torch.linspace(1, lowest, steps, dtype=torch.float64), alpha))
 
 
 def diffusers_single_grid(steps: int, alpha: float = 1.0) -> Tensor:
@@ -66,7 +71,7 @@ def diffusers_single_grid(steps: int, alpha: float = 1.0) -> Tensor:
     Dynamic shifting is alpha = `dynamic_alpha(num_tokens)`, or `dynamic_mu(num_tokens)` where it is "linear".
     """
     check_steps(steps)
-    return _to_zero(shift(torch.linspace(1, LOWEST, steps, dtype=torch.float64), alpha))
+    return _to_zero(shifted(torch.linspace(1, LOWEST, steps, dtype=torch.float64), alpha))
 
 
 def karras_grid(steps: int, alpha: float = 1.0, power: float = 7.0) -> Tensor:
@@ -100,7 +105,7 @@ def diffusers_training_times(alpha: float = 1.0) -> Tensor:
 
     An index drawn near 0 is noise there: a positive logit mean favours data, against the paper.
     """
-    return shift(torch.linspace(1, LOWEST, 1000, dtype=torch.float64), alpha)
+    return shifted(torch.linspace(1, LOWEST, 1000, dtype=torch.float64), alpha)
 
 
 def scale_rae_grid(steps: int, alpha: float) -> Tensor:
