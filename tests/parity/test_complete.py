@@ -14,8 +14,7 @@ from tests.conftest import recorded_files
 LATER = (
     "scale_rae/e2e_tiny",
     "rae/rae_dinov2reg_*",
-    "repa/sit_repa_tiny",
-    "sd3/autoencoder_*",
+    "sd3/autoencoder_rae_*",
     "eval/*",
 )
 

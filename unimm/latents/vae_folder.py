@@ -1,0 +1,110 @@
+"""The VAEs of Stable Diffusion and FLUX from a folder that diffusers saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from unimm.latents.vae import VAE, VAEConfig
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+_FIELDS = {  # diffusers' name: (ours, diffusers' default)
+    "latent_channels": ("latent_channels", 4),
+    "scaling_factor": ("scaling_factor", 0.18215),
+    "shift_factor": ("shift_factor", None),
+    "block_out_channels": ("widths", (64,)),
+    "layers_per_block": ("layers_per_block", 1),
+    "norm_num_groups": ("norm_groups", 32),
+    "use_quant_conv": ("quant_conv", True),
+}
+_ALWAYS = {  # what the VAEs we read all are
+    "_class_name": "AutoencoderKL",
+    "act_fn": "silu",
+    "in_channels": 3,
+    "out_channels": 3,
+    "latents_mean": None,
+    "latents_std": None,
+    "mid_block_add_attention": True,
+}
+_OF_NO_EFFECT = ("sample_size", "force_upcast", "_diffusers_version", "_name_or_path")
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def load_vae(folder: str | Path, packing: int = 1, image_size: int = 256) -> VAE:
+    """Return the VAE in a folder that diffusers saved: config.json and one safetensors file.
+
+    Args:
+        folder: such as the `vae` subfolder of a downloaded pipeline.
+        packing: 2 for FLUX's tokens; no file tells it.
+        image_size: pixels per side where nobody says otherwise.
+
+    Raises:
+        FileNotFoundError: no such folder, or a file of it is missing.
+        ImportError: diffusers is not installed.
+        ValueError: another kind of model, or weights that are missing, unexpected or misshapen.
+    """
+    folder = Path(folder)
+    for name in ("config.json", WEIGHTS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"vae: expected {name} in {folder}, found none")
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: expected JSON, could not read it ({error})") from None
+    vae = VAE(VAEConfig(**vae_sizes(values), packing=packing, image_size=image_size))
+    try:
+        state = load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise ValueError(f"{folder / WEIGHTS}: not readable as safetensors, cut short? ({error})") from error
+    load_tower(vae, state, str(folder))
+    return vae
+
+
+def vae_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of VAEConfig that diffusers' config.json tells.
+
+    Raises:
+        ValueError: a key that we do not know, or a value that makes another network.
+    """
+    levels = len(values.get("block_out_channels", (64,)))
+    always = _ALWAYS | {
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "use_post_quant_conv": values.get("use_quant_conv", True),
+    }
+    strangers = values.keys() - always.keys() - _FIELDS.keys() - set(_OF_NO_EFFECT)
+    if strangers:
+        raise ValueError(f"vae config: unknown keys {', '.join(sorted(strangers))}")
+    for name, wanted in always.items():
+        found = values.get(name, wanted)
+        if (list(found) if isinstance(found, tuple) else found) != wanted:
+            raise ValueError(f"vae config: expected {name} = {wanted!r}, got {found!r}")
+    sizes = {ours: values.get(name, default) for name, (ours, default) in _FIELDS.items()}
+    return sizes | {"widths": tuple(sizes["widths"]), "shift_factor": sizes["shift_factor"] or 0.0}
+
+
+def load_tower(vae: VAE, state: Mapping[str, Tensor], name: str = "vae") -> None:
+    """Copy diffusers' state dict into the VAE, strictly; attention may have its names of before 2023.
+
+    Raises:
+        ValueError: missing, unexpected or misshapen names, all of them listed; nothing is changed then.
+    """
+    theirs = {}
+    for key, x in state.items():
+        stem, _, last = key.rpartition(".")
+        parent, _, layer = stem.rpartition(".")
+        old = ".attentions." in key and layer in _OLD_ATTENTION
+        theirs[f"{parent}.{_OLD_ATTENTION[layer]}.{last}" if old else key] = x
+    ours = vae.tower.state_dict()
+    misshapen = {k for k in ours.keys() & theirs.keys() if ours[k].shape != theirs[k].shape}
+    faults = {"missing": ours.keys() - theirs, "unexpected": theirs.keys() - ours, "misshapen": misshapen}
+    listed = [f"{kind}: {', '.join(sorted(keys))}" for kind, keys in faults.items() if keys]
+    if listed:
+        raise ValueError(f"{name}: the tensors do not fit; " + "; ".join(listed))
+    vae.tower.load_state_dict(theirs, strict=True)
