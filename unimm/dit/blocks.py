@@ -9,13 +9,18 @@ from unimm.dit.attention import Attention
 from unimm.dit.norms import NORMS
 
 
+def swiglu_width(width: int) -> int:
+    """Return the published hidden width of a SwiGLU, often odd: 2048 -> 5461."""
+    return int(2 / 3 * 4 * width)
+
+
 class SwiGLU(nn.Module):
     """out(SiLU(gate) * value), with gate and value in one matrix (Shazeer 2020)."""
 
     def __init__(self, width: int, mlp_width: int | None = None):
-        """Build it; the published hidden width is int(2/3 * 4 W), often odd."""
+        """Build it, as wide inside as published unless said."""
         super().__init__()
-        mlp_width = mlp_width or int(2 / 3 * 4 * width)
+        mlp_width = mlp_width or swiglu_width(width)
         self.gate_value = nn.Linear(width, 2 * mlp_width)
         self.out = nn.Linear(mlp_width, width)
 

@@ -1,0 +1,84 @@
+"""Published sizes by name: (kind of BODIES, config)."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from unimm.dit.config import DDTConfig, DiTConfig
+
+Preset = tuple[str, Any]
+
+IMAGENET = {"num_classes": 1000, "grid": 16}
+
+
+def rae(width: int, depth: int, heads: int, grid: int = 16) -> dict[str, Any]:
+    """Return what RAE's networks share: 768 channels, label conditions, time frequencies of their own."""
+    sizes = {"width": width, "depth": depth, "heads": heads, "condition_width": width}
+    return {**IMAGENET, "channels": 768, **sizes, "grid": grid, "num_frequencies": 256}
+
+
+def lightning(width: int, depth: int, heads: int) -> DiTConfig:
+    """Return a LightningDiT on VA-VAE's 32 channels."""
+    return DiTConfig(
+        **IMAGENET, channels=32, width=width, depth=depth, heads=heads, condition_width=width,
+        time="sinusoid", time_reversed=True, condition_activations=1,
+    )  # fmt: skip
+
+
+def scale_rae(width: int, depth: int) -> DiTConfig:
+    """Return a DiT of Scale-RAE on SigLIP-2's 1152 channels; the connector gives a vector per token."""
+    return DiTConfig(channels=1152, width=width, depth=depth, heads=32, condition_width=width, grid=16)
+
+
+RAE_SIZES = {
+    # name: width, depth, heads (RAE, arXiv 2510.11690)
+    "S": (384, 12, 6),
+    "B": (768, 12, 12),
+    "L": (1024, 24, 16),
+    "XL": (1152, 28, 16),
+    "XXL": (1280, 32, 16),
+    "H": (1536, 32, 16),
+    "G": (2048, 40, 16),
+    "T": (2688, 40, 21),
+}
+LIGHTNING_SIZES = {
+    "B": (768, 12, 12),
+    "L": (1024, 24, 16),
+    "XL": (1152, 28, 16),
+    "1p0B": (1536, 24, 24),
+    "1p6B": (1792, 28, 28),
+}
+SCALE_RAE_SIZES = {
+    "0.5B": (1280, 16),
+    "2.4B": (2048, 32),
+    "3.1B": (2304, 32),
+    "5.5B": (3072, 32),
+    "9.8B": (4096, 32),
+}
+
+PRESETS: dict[str, Preset] = {
+    **{f"DiT^DH-{name}": ("ddt", DDTConfig(**rae(*sizes))) for name, sizes in RAE_SIZES.items()},
+    "DiT^DH-XL 512": ("ddt", DDTConfig(**rae(*RAE_SIZES["XL"], grid=32))),
+    "DiT^DH-S 512": ("ddt", DDTConfig(**rae(*RAE_SIZES["S"], grid=32))),
+    **{
+        f"RAE DiT-{name}": ("lightning", DiTConfig(**rae(*sizes), condition_activations=1))
+        for name, sizes in RAE_SIZES.items()
+    },
+    **{f"LightningDiT-{name}": ("lightning", lightning(*sizes)) for name, sizes in LIGHTNING_SIZES.items()},
+    **{f"Scale-RAE {name}": ("lightning", scale_rae(*sizes)) for name, sizes in SCALE_RAE_SIZES.items()},
+}
+"""Guidance needs the null label or null condition that all of these have."""
+
+
+def preset(name: str) -> Preset:
+    """Return (kind, config) of a published size.
+
+    Raises:
+        ValueError: no such name; the nearest is suggested.
+    """
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}{hint}")
+    return PRESETS[name]
