@@ -4,6 +4,7 @@ Time: t = 0 is data, t = 1 is noise. A room that knows no network: it is given `
 """
 
 from unimm.flow.adaptive import dopri5
+from unimm.flow.ddpm import ddpm_velocity
 from unimm.flow.densities import DENSITIES, Density
 from unimm.flow.density import logit_normal
 from unimm.flow.grids import GRIDS, clean_grid, scale_rae_grid, scale_rae_transitions
@@ -54,6 +55,7 @@ __all__ = [
     "channel_guided",
     "clean_grid",
     "data_of",
+    "ddpm_velocity",
     "dimension_alpha",
     "directed_loss",
     "direction_loss",
