@@ -18,6 +18,7 @@ from unimm.weights.rae import (
 )
 from unimm.weights.scale_rae import DECODER, DIT, FLOW_HEAD, SIGLIP, SIGLIP_WITH_HEAD, dit_sizes
 from unimm.weights.scale_rae_ddt import ddt_map, ddt_sizes
+from unimm.weights.sit import SitFile, read_sit, write_sit
 from unimm.weights.wrapped import unwrapped
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "SIGLIP_WITH_HEAD",
     "Entry",
     "KeyMap",
+    "SitFile",
     "check_state",
     "check_tables",
     "ddt_map",
@@ -42,10 +44,12 @@ __all__ = [
     "load_strictly",
     "read_decoder",
     "read_latent_statistics",
+    "read_sit",
     "read_statistics",
     "save_folder",
     "unwrapped",
     "write_decoder",
     "write_latent_statistics",
+    "write_sit",
     "write_statistics",
 ]
