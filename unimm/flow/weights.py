@@ -116,7 +116,7 @@ def _log_snr_density(betas: Tensor) -> tuple[Tensor, Tensor]:
     logs = torch.log1p(-betas)
     log_a2 = logs.cumsum(0)
     b2 = -torch.expm1(log_a2)
-    fall = -torch.cat([logs[:1], (logs[1:] + logs[:-1]) / 2])
+    fall = -torch.cat([(logs[1:] + logs[:-1]) / 2, logs[-1:]])  # half a step to either side
     lams, pdf = log_a2 - torch.log(b2), b2 / (fall * len(betas))
     return lams.flip(0), pdf.flip(0)
 
