@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from unimm.latents import load_image, resize_pixels, to_images, to_pixels
-from unimm.latents.pixels import RESIZERS, resize_pixels_bicubic, to_reference_images
+from unimm.latents.pixels import to_reference_images
 
 
 @pytest.fixture
@@ -144,15 +144,3 @@ def test_one_picture_is_no_list_and_a_number_no_picture(picture):
 def test_reference_pictures_are_cut_down_instead_of_rounded():
     pixels = torch.tensor([-1.0, 0.5, 2.0, 0.999]).reshape(1, 1, 2, 2).expand(1, 3, 2, 2)
     assert np.asarray(to_reference_images(pixels)[0])[..., 0].tolist() == [[0, 127], [255, 254]]
-
-
-def test_the_published_resampler_is_cubic_and_does_not_smooth():
-    checks = torch.tensor([0.0, 1.0]).repeat(8)[:, None].expand(16, 16).expand(1, 3, 16, 16)
-    shrunk = resize_pixels_bicubic(checks, 8)
-    # Halving reads the four nearest rows with weights -3/32, 19/32, 19/32, -3/32 (a = -0.75).
-    assert torch.allclose(shrunk[..., 2:6, :], torch.tensor(0.5))
-    edge = torch.zeros(1, 3, 16, 16)
-    edge[..., 8:, :] = 1
-    assert resize_pixels_bicubic(edge, 12).max() > 1.01
-    assert resize_pixels_bicubic(edge, 16) is edge
-    assert RESIZERS["bicubic"] is resize_pixels_bicubic

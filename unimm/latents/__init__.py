@@ -4,6 +4,7 @@ Three names for three things: pixels are float in [0, 1]; raw latents are what t
 the decoder takes; latents (no adjective) are normalised by the data set's statistics.
 """
 
+from unimm.latents.autoencoder import LATENT_SPACES, RAE, RAEConfig, build_latent_space, latent_space
 from unimm.latents.decoder import (
     DECODERS,
     IMAGENET_MEAN,
@@ -19,16 +20,21 @@ from unimm.latents.statistics import LatentStatistics, Welford
 __all__ = [
     "DECODERS",
     "ENCODERS",
-    "DecoderConfig",
-    "EncoderConfig",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "LATENT_SPACES",
+    "RAE",
+    "DecoderConfig",
+    "EncoderConfig",
     "LatentStatistics",
+    "RAEConfig",
     "RAEDecoder",
     "SiglipEncoder",
     "Welford",
     "build_encoder",
+    "build_latent_space",
     "decoder_config",
+    "latent_space",
     "load_image",
     "resize_pixels",
     "to_images",

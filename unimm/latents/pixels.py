@@ -66,21 +66,6 @@ def resize_pixels(pixels: Tensor, size: int) -> Tensor:
     return F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
-def resize_pixels_bicubic(pixels: Tensor, size: int) -> Tensor:
-    """Return pixels [B 3 size size] as RAE's published code resizes them: bicubic, without antialiasing.
-
-    For the published autoencoders, which learnt on such pictures. It overshoots [0, 1] at edges.
-    """
-    expect("pixels", pixels, "B 3 Hp Wp")
-    if pixels.shape[-2:] == (size, size):
-        return pixels
-    return F.interpolate(pixels, size=(size, size), mode="bicubic", antialias=False, align_corners=False)
-
-
-RESIZERS = {"bilinear": resize_pixels, "bicubic": resize_pixels_bicubic}
-"""Functions (pixels [B 3 Hp Wp], size) -> pixels [B 3 size size] by kind."""
-
-
 def to_images(pixels: Tensor) -> list[Image.Image]:
     """Return RGB pictures of pixels [B 3 Hp Wp]; clamped to [0, 1], rounded to 256 levels.
 
