@@ -99,7 +99,8 @@ class CroppedPositions(nn.Module):
 
     def _fill(self) -> None:
         axis = sine_axis(POSITION_RULES[self.rule](self.table, self.side, self.pretrained), self.width // 2)
-        self.columns, self.rows = (axis.to(buffer.device) for buffer in (self.columns, self.rows))
+        self.columns = axis.to(self.columns.device)
+        self.rows = axis.clone().to(self.rows.device)  # one tensor under two names cannot be saved
 
     def _apply(self, fn, recurse: bool = True):
         """Move as usual, but keep the tables float32 and, off the meta device, filled."""

@@ -19,6 +19,9 @@ from unimm.weights.rae import (
 from unimm.weights.scale_rae import DECODER, DIT, FLOW_HEAD, SIGLIP, SIGLIP_WITH_HEAD, dit_sizes
 from unimm.weights.scale_rae_ddt import ddt_map, ddt_sizes
 from unimm.weights.sit import SitFile, read_sit, write_sit
+from unimm.weights.sd3 import diffusers_sd3, original_sd3, original_sd3_sizes
+from unimm.weights.sd3_config import mmdit_config, to_diffusers_config
+from unimm.weights.sd3_files import read_sd3_file, read_sd3_folder, write_sd3_file, write_sd3_folder
 from unimm.weights.wrapped import unwrapped
 
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
     "ddt_map",
     "ddt_sizes",
     "decoder_sizes",
+    "diffusers_sd3",
     "dit_sizes",
     "ditdh_map",
     "ditdh_sizes",
@@ -42,14 +46,22 @@ __all__ = [
     "lightningdit_sizes",
     "load_folder",
     "load_strictly",
+    "mmdit_config",
+    "original_sd3",
+    "original_sd3_sizes",
     "read_decoder",
     "read_latent_statistics",
+    "read_sd3_file",
+    "read_sd3_folder",
     "read_sit",
     "read_statistics",
     "save_folder",
+    "to_diffusers_config",
     "unwrapped",
     "write_decoder",
     "write_latent_statistics",
+    "write_sd3_file",
+    "write_sd3_folder",
     "write_sit",
     "write_statistics",
 ]

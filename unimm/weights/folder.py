@@ -3,6 +3,8 @@
 config.json                             plain values
 model.safetensors                       or, above the shard size:
 model-00001-of-00003.safetensors ...    and model.safetensors.index.json with `weight_map`
+
+diffusers' folders are the same with another word for "model".
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+CONFIG = "config.json"
+STEM, DIFFUSERS_STEM = "model", "diffusion_pytorch_model"
 
 
 def save_folder(
@@ -27,17 +30,19 @@ def save_folder(
     config: Mapping[str, Any],
     folder: str | Path,
     max_shard_bytes: int = 5 * 10**9,
+    stem: str = STEM,
 ) -> None:
     """Write a folder whole or not at all: into a temporary neighbour, which is then renamed.
 
     An older folder of the same name is replaced if it holds nothing but what this function writes.
+    `stem` is the first word of the files' names: DIFFUSERS_STEM for diffusers.
 
     Raises:
         ValueError: the folder holds other files, a tensor is larger than a shard may be, or the disk
             is full or not writable. Nothing is left behind.
     """
     folder = Path(folder).absolute()
-    _refuse_to_replace(folder)
+    _refuse_to_replace(folder, stem)
     shards = split_into_shards(state, max_shard_bytes)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +50,7 @@ def save_folder(
     except OSError as error:
         raise ValueError(f"{folder}: cannot be written: {error}") from error
     try:
-        _write(shards, config, partial)
+        _write(shards, config, partial, stem)
         _swap(partial, folder)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{folder}: could not be saved and was left as it was: {error}") from error
@@ -53,8 +58,10 @@ def save_folder(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def load_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def load_folder(folder: str | Path, stem: str = STEM) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return (config, state) of a folder; every tensor on the CPU in its stored dtype.
+
+    `stem` as in `save_folder`.
 
     Raises:
         FileNotFoundError: no such folder, or no config, weights or shard in it.
@@ -64,15 +71,16 @@ def load_folder(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not folder.is_dir():
         raise FileNotFoundError(f"weights: no folder at {folder}")
     config = _read_json(folder / CONFIG)
-    if not (folder / INDEX).exists():
-        return config, _read_shard(folder / SINGLE)
-    weight_map = _read_json(folder / INDEX).get("weight_map")
+    index = folder / _index(stem)
+    if not index.exists():
+        return config, _read_shard(folder / _single(stem))
+    weight_map = _read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise ValueError(f"{folder / INDEX}: expected a 'weight_map' of tensor names to file names")
+        raise ValueError(f"{index}: expected a 'weight_map' of tensor names to file names")
     state: dict[str, Tensor] = {}
     for file in sorted(set(weight_map.values())):
         if Path(file).name != file:
-            raise ValueError(f"{folder / INDEX}: expected names of files beside it, got {file!r}")
+            raise ValueError(f"{index}: expected names of files beside it, got {file!r}")
         state.update(_read_shard(folder / file))
     refuse(str(folder), missing=weight_map.keys() - state.keys(), unexpected=state.keys() - weight_map.keys())
     return config, state
@@ -142,14 +150,24 @@ def split_into_shards(state: Mapping[str, Tensor], max_shard_bytes: int) -> list
     return shards
 
 
-def _write(shards: Sequence[Mapping[str, Tensor]], config: Mapping[str, Any], folder: Path) -> None:
+def _single(stem: str) -> str:
+    return f"{stem}.safetensors"
+
+
+def _index(stem: str) -> str:
+    return f"{stem}.safetensors.index.json"
+
+
+def _write(
+    shards: Sequence[Mapping[str, Tensor]], config: Mapping[str, Any], folder: Path, stem: str
+) -> None:
     _write_json(config, folder / CONFIG)
-    names = [SINGLE]
+    names = [_single(stem)]
     if len(shards) > 1:
-        names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+        names = [f"{stem}-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
         weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
         size = sum(x.nbytes for shard in shards for x in shard.values())
-        _write_json({"metadata": {"total_size": size}, "weight_map": weight_map}, folder / INDEX)
+        _write_json({"metadata": {"total_size": size}, "weight_map": weight_map}, folder / _index(stem))
     for name, shard in zip(names, shards, strict=True):
         # Clones: safetensors refuses tensors that share memory, and stores views whole.
         plain = {key: x.detach().cpu().clone().contiguous() for key, x in shard.items()}
@@ -172,18 +190,19 @@ def _swap(partial: Path, folder: Path) -> None:
     shutil.rmtree(old)
 
 
-def _refuse_to_replace(folder: Path) -> None:
+def _refuse_to_replace(folder: Path, stem: str) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: expected a folder or nothing, found a file")
-    others = [e.name for e in folder.iterdir() if not _is_ours(e.name)] if folder.is_dir() else []
+    others = [e.name for e in folder.iterdir() if not _is_ours(e.name, stem)] if folder.is_dir() else []
     if others:
         raise ValueError(
             f"{folder}: not overwritten, it holds other files: {', '.join(sorted(others))}; choose another"
         )
 
 
-def _is_ours(name: str) -> bool:
-    return name in (CONFIG, SINGLE, INDEX) or (name.startswith("model-") and name.endswith(".safetensors"))
+def _is_ours(name: str, stem: str) -> bool:
+    known = (CONFIG, _single(stem), _index(stem))
+    return name in known or (name.startswith(f"{stem}-") and name.endswith(".safetensors"))
 
 
 def _write_json(values: Mapping[str, Any], path: Path) -> None:
