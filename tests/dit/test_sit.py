@@ -8,6 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from unimm.alignment import Projectors
+from unimm.dit.bodies import body_classes
+from unimm.dit.presets import preset
 from unimm.dit.sit import SiT, SiTConfig
 
 CONFIG = SiTConfig(
@@ -121,3 +124,24 @@ def test_checkpointed_gradients_are_the_same():
 def test_the_door_refuses(change, said):
     with pytest.raises(ValueError, match=said):
         awake()(*change(*inputs()))
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("S/2", 33.0), ("B/2", 130.5), ("L/2", 458.1), ("XL/2", 675.1), ("XL/2 512", 676.0)],
+)
+def test_published_sizes_have_the_published_numbers_of_parameters(name, millions):
+    kind, config = preset(f"SiT-{name}")
+    with torch.device("meta"):
+        sit = body_classes(kind)[1](config)
+    assert isinstance(sit, SiT)
+    # The papers count the fixed position table too.
+    count = sum(p.numel() for p in sit.parameters()) + (config.grid // 2) ** 2 * config.width
+    assert round(count / 1e6, 1) == millions
+
+
+def test_repas_xl_has_683_2_million_parameters_with_its_projector():
+    _, config = preset("SiT-XL/2")
+    with torch.device("meta"):
+        count = sum(p.numel() for m in (SiT(config), Projectors(1152, (768,))) for p in m.parameters())
+    assert round((count + 256 * 1152) / 1e6, 1) == 683.2

@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 from unimm.dit.config import DDTConfig, DiTConfig
+from unimm.dit.sit import SiTConfig
 
 Preset = tuple[str, Any]
 
@@ -31,6 +32,19 @@ def scale_rae(width: int, depth: int) -> DiTConfig:
     return DiTConfig(channels=1152, width=width, depth=depth, heads=32, condition_width=width, grid=16)
 
 
+def scale_rae_wide(width: int, depth: int) -> DDTConfig:
+    """Return the same with a wide head; the paper does not say how many heads, 16 divide its width."""
+    return DDTConfig(
+        channels=1152, width=width, depth=depth, heads=32, condition_width=width, grid=16,
+        head_width=2688, head_depth=2, head_heads=16, bridge="plain",
+    )  # fmt: skip
+
+
+def sit(width: int, depth: int, heads: int, grid: int = 32) -> SiTConfig:
+    """Return a SiT on Stable Diffusion's 4 channels in 2 x 2 patches, in REPA's direction of time."""
+    return SiTConfig(channels=4, width=width, depth=depth, heads=heads, condition_width=width, grid=grid)
+
+
 RAE_SIZES = {
     # name: width, depth, heads (RAE, arXiv 2510.11690)
     "S": (384, 12, 6),
@@ -49,6 +63,7 @@ LIGHTNING_SIZES = {
     "1p0B": (1536, 24, 24),
     "1p6B": (1792, 28, 28),
 }
+SIT_SIZES = {"S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16), "XL": (1152, 28, 16)}
 SCALE_RAE_SIZES = {
     "0.5B": (1280, 16),
     "2.4B": (2048, 32),
@@ -66,9 +81,15 @@ PRESETS: dict[str, Preset] = {
         for name, sizes in RAE_SIZES.items()
     },
     **{f"LightningDiT-{name}": ("lightning", lightning(*sizes)) for name, sizes in LIGHTNING_SIZES.items()},
+    **{f"SiT-{name}/2": ("sit", sit(*sizes)) for name, sizes in SIT_SIZES.items()},
+    "SiT-XL/2 512": ("sit", sit(*SIT_SIZES["XL"], grid=64)),
     **{f"Scale-RAE {name}": ("lightning", scale_rae(*sizes)) for name, sizes in SCALE_RAE_SIZES.items()},
+    **{
+        f"Scale-RAE {name} wide head": ("ddt", scale_rae_wide(*SCALE_RAE_SIZES[name]))
+        for name in ("0.5B", "2.4B", "3.1B")
+    },
 }
-"""Guidance needs the null label or null condition that all of these have."""
+"""All have the null label or null condition that guidance needs."""
 
 
 def preset(name: str) -> Preset:
