@@ -18,10 +18,10 @@ from unimm.weights.rae import (
 )
 from unimm.weights.scale_rae import DECODER, DIT, FLOW_HEAD, SIGLIP, SIGLIP_WITH_HEAD, dit_sizes
 from unimm.weights.scale_rae_ddt import ddt_map, ddt_sizes
-from unimm.weights.sit import SitFile, read_sit, write_sit
 from unimm.weights.sd3 import diffusers_sd3, original_sd3, original_sd3_sizes
 from unimm.weights.sd3_config import mmdit_config, to_diffusers_config
 from unimm.weights.sd3_files import read_sd3_file, read_sd3_folder, write_sd3_file, write_sd3_folder
+from unimm.weights.sit import SitFile, read_sit, write_sit
 from unimm.weights.wrapped import unwrapped
 
 __all__ = [
