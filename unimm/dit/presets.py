@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 from unimm.dit.config import DDTConfig, DiTConfig
+from unimm.dit.mmdit_config import MMDiTConfig, depth_sizes
 from unimm.dit.sit import SiTConfig
 
 Preset = tuple[str, Any]
@@ -45,6 +46,14 @@ def sit(width: int, depth: int, heads: int, grid: int = 32) -> SiTConfig:
     return SiTConfig(channels=4, width=width, depth=depth, heads=heads, condition_width=width, grid=grid)
 
 
+def mmdit(depth: int, grid: int = 32, **options: Any) -> MMDiTConfig:
+    """Return an MM-DiT on SD3's 16 channels in 2 x 2 patches, told by CLIP-L, bigG and T5-XXL."""
+    return MMDiTConfig(
+        channels=16, grid=grid, patch_size=2, sequence_width=4096, pooled_width=2048,
+        **depth_sizes(depth), **options,
+    )  # fmt: skip
+
+
 RAE_SIZES = {
     # name: width, depth, heads (RAE, arXiv 2510.11690)
     "S": (384, 12, 6),
@@ -72,6 +81,15 @@ SCALE_RAE_SIZES = {
     "9.8B": (4096, 32),
 }
 
+SD3_PUBLISHED = {
+    # the position tables are in the checkpoints
+    "SD3-medium": mmdit(24, 128, max_grid=384, positions="stored"),
+    "SD3.5-medium": mmdit(
+        24, 128, max_grid=768, positions="stored", qk_norm=True, dual_blocks=tuple(range(13))
+    ),
+    "SD3.5-large": mmdit(38, 128, max_grid=384, positions="stored", qk_norm=True),
+}
+
 PRESETS: dict[str, Preset] = {
     **{f"DiT^DH-{name}": ("ddt", DDTConfig(**rae(*sizes))) for name, sizes in RAE_SIZES.items()},
     "DiT^DH-XL 512": ("ddt", DDTConfig(**rae(*RAE_SIZES["XL"], grid=32))),
@@ -88,8 +106,11 @@ PRESETS: dict[str, Preset] = {
         f"Scale-RAE {name} wide head": ("ddt", scale_rae_wide(*SCALE_RAE_SIZES[name]))
         for name in ("0.5B", "2.4B", "3.1B")
     },
+    **{f"MM-DiT d={depth}": ("mmdit", mmdit(depth)) for depth in (15, 18, 24, 30, 38)},
+    **{name: ("mmdit", config) for name, config in SD3_PUBLISHED.items()},
 }
-"""All have the null label or null condition that guidance needs."""
+"""All have the null label or null condition that guidance needs; an MM-DiT needs none, the null is an empty
+text. "MM-DiT d=..." is the paper's first stage, at 256 pixels."""
 
 
 def preset(name: str) -> Preset:
