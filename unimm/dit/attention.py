@@ -71,22 +71,35 @@ def attend_by(backend: SDPBackend) -> Attend:
     """Return PyTorch's attention held to one of its backends."""
 
     def attend_there(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        with sdpa_kernel(backend):
-            return F.scaled_dot_product_attention(q, k, v)
+        try:
+            with sdpa_kernel(backend):
+                return F.scaled_dot_product_attention(q, k, v)
+        except RuntimeError as error:
+            if "backend" not in str(error) and "kernel" not in str(error):
+                raise
+            raise ValueError(
+                f"attention: PyTorch's {backend.name} does not run here, on {q.device.type} in {q.dtype} "
+                f"with heads of width {q.shape[-1]}; set attention to 'auto'"
+            ) from error
 
     return attend_there
 
 
+BACKENDS = {
+    "math": SDPBackend.MATH,
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+}
+"""PyTorch's own; which of them run depends on device, dtype and shape."""
+
 ATTENTIONS: dict[str, Attend] = {
     "auto": attend,
     "explicit": attend_plainly,
-    "math": attend_by(SDPBackend.MATH),
-    "flash": attend_by(SDPBackend.FLASH_ATTENTION),
-    "efficient": attend_by(SDPBackend.EFFICIENT_ATTENTION),
-    "cudnn": attend_by(SDPBackend.CUDNN_ATTENTION),
+    **{kind: attend_by(backend) for kind, backend in BACKENDS.items()},
     "flash_attn": attend_by_flash_attn,
 }
-"""Ways to attend. "math" to "cudnn" are PyTorch's own; which of them run depends on device and dtype."""
+"""Ways to attend; they agree up to rounding."""
 
 
 def attention_kind(kind: str) -> Attend:

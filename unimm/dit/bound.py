@@ -50,7 +50,8 @@ def refuse_narrow(config: Any, allow_narrow: bool = False) -> None:
         return
     name = "head_width" if hasattr(config, "head_width") else "width"
     raise ValueError(
-        f"dit.{name}: expected at least the {channels} numbers of one latent token, got {width}: by Theorem 1 "
-        f"of RAE (n - d) / n = {width_bound(width, channels):.3f} of the loss on a single picture can never be "
-        "learned, whatever the depth; widen it, add a wide head (kind ddt), or set allow_narrow=true"
+        f"dit.{name}: expected at least the {channels} numbers of one latent token, got {width}: by "
+        f"Theorem 1 of RAE (n - d) / n = {width_bound(width, channels):.3f} of the loss on a single picture "
+        "can never be learned, whatever the depth; widen it, add a wide head (kind ddt), or set "
+        "allow_narrow=true"
     )

@@ -1,4 +1,4 @@
-"""SwiGLUs of odd hidden width, made even: hardware multiplies round sizes faster, the function is the same."""
+"""SwiGLUs of odd hidden width made even: round sizes multiply faster, and the function is the same."""
 
 from __future__ import annotations
 
