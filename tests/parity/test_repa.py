@@ -137,7 +137,7 @@ def draw(repa, sampler, steps, velocity, conditional):
     if sampler == "heun":
         above = int((grid > HIGHEST).sum())
         return heun_euler_last(velocity, heun(conditional, x, grid[: above + 1]), grid[above:])
-    noises = tokens(repa.get("in.em_noise_f64").flatten(0, 1)).unflatten(0, (steps - 1, -1))
+    noises = [tokens(noise) for noise in repa.get("in.em_noise_f64")]
     return euler_maruyama(velocity, x, sde_grid(steps), draw=lambda i, x: noises[i])
 
 

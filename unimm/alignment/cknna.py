@@ -81,18 +81,19 @@ def mutual_neighbours(a: Tensor, b: Tensor, k: int = 10) -> float:
 
 
 def hsic_unbiased(k: Tensor, l: Tensor) -> Tensor:  # noqa: E741
-    """Return Song et al.'s unbiased HSIC of two kernels [N N], a scalar; diagonals are not looked at."""
+    """Return Song et al.'s unbiased HSIC of two kernels [N N], float64; diagonals are not looked at."""
     m = len(k)
-    k, l = (x - x.diag().diag() for x in (k, l))  # noqa: E741
-    means = k.sum() * l.sum() / ((m - 1) * (m - 2))
-    crossed = 2 * (k.sum(0) @ l.sum(1)) / (m - 2)
-    return ((k * l.mT).sum() + means - crossed) / (m * (m - 3))
+    k, l = (x.clone().fill_diagonal_(0) for x in (k, l))  # noqa: E741
+    rows, columns = l.sum(1, dtype=torch.float64), k.sum(0, dtype=torch.float64)
+    means = columns.sum() * rows.sum() / ((m - 1) * (m - 2))
+    crossed = 2 * (columns @ rows) / (m - 2)
+    return ((k * l.mT).sum(dtype=torch.float64) + means - crossed) / (m * (m - 3))
 
 
 def hsic_biased(k: Tensor, l: Tensor) -> Tensor:  # noqa: E741
-    """Return tr(K H L H) of two kernels [N N], H = 1 - 1/N, a scalar."""
+    """Return tr(K H L H) of two kernels [N N], H = 1 - 1/N, float64."""
     centred = [x - x.mean(0, keepdim=True) for x in (k, l)]  # H K and H L
-    return (centred[0] * centred[1].mT).sum()
+    return (centred[0] * centred[1].mT).sum(dtype=torch.float64)
 
 
 @dataclass(frozen=True)
