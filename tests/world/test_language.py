@@ -65,3 +65,15 @@ def test_a_relation_is_told_in_either_order():
     texts = {phrase(describe(scene, rng, 1.0), rng) for _ in range(200)}
     assert any("star left of" in text for text in texts)
     assert any("moon to the right of" in text for text in texts)
+
+
+def test_things_whose_relation_is_not_told_are_named_in_reading_order():
+    drawn, rng = scenes(2000, 2)
+    pairs = [scene for scene in drawn if len(scene.things) == 2 and len(scene.counts()) == 2]
+    for scene in pairs:
+        first, second = scene.things  # layouts list their places in reading order
+        for density in (0.0, 0.5):
+            said = describe(scene, rng, density)
+            if said.relation is None:
+                assert [mention.shape for mention in said.mentions] == [first.shape, second.shape]
+    assert len(pairs) > 100

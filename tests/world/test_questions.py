@@ -11,7 +11,7 @@ import pytest
 from unimm.world import vocabulary as words
 from unimm.world.grammar import parse, tells_all
 from unimm.world.held_out import sample_allowed
-from unimm.world.questions import ALIGN, alignment, ask, description
+from unimm.world.questions import ALIGN, alignment, ask, claim, description
 from unimm.world.spec import holds
 
 KINDS = {
@@ -157,6 +157,16 @@ def test_a_claim_put_to_the_verifier_is_true_half_the_time_and_answered_rightly(
         answers[question.answer] += 1
     assert 0.47 < answers["yes"] / answers.total() < 0.53
     assert answers.total() > 3600
+
+
+def test_a_claim_names_things_in_either_order():
+    rng, orders = np.random.default_rng(5), Counter()
+    while sum(orders.values()) < 200:
+        scene = sample_allowed(rng)
+        spec = claim(scene, rng, truth=True)
+        if spec and len(spec.mentions) == 2 and spec.relation is None and len(scene.things) == 2:
+            orders[spec.mentions[0].shape == scene.things[0].shape] += 1
+    assert 70 < orders[True] < 130, orders
 
 
 def test_a_description_is_true_and_tells_all():

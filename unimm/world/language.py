@@ -72,21 +72,32 @@ def _relation(groups: list[list]) -> str | None:
     return None
 
 
+def _in_reading_order(groups: list[list]) -> list[list]:
+    """Return groups from left to right, or from top to bottom where they stand one over the other."""
+    return sorted(groups, key=lambda group: sum(thing.x + thing.y for thing in group) / len(group))
+
+
 def describe(scene: Scene, rng: np.random.Generator, density: float) -> Spec:
-    """Return a claim that is true of a scene; each detail is told with probability `density`."""
+    """Return a claim that is true of a scene; each detail is told with probability `density`.
+
+    Things are named in reading order, as people do, unless their relation is told: then in either order.
+    """
 
     def told() -> bool:
         return bool(rng.random() < density)
 
-    groups = list(_kinds(scene).values())
-    if len(groups) == 2 and rng.random() < 0.5:
-        groups.reverse()
+    groups = _in_reading_order(list(_kinds(scene).values()))
+    relation = None
+    if len(groups) == 2 and told():
+        if rng.random() < 0.5:
+            groups.reverse()
+        relation = _relation(groups)
     colour = told()
     mentions = tuple(_mention(group, colour, told() and told()) for group in groups)
     writing = scene.writing
     return Spec(
         mentions=mentions,
-        relation=_relation(groups) if len(groups) == 2 and told() else None,
+        relation=relation,
         background=scene.background if told() else None,
         word=writing.text if writing else None,
         word_colour=writing.colour if writing and told() else None,

@@ -173,6 +173,8 @@ def claim(scene: Scene, rng: np.random.Generator, truth: bool) -> Spec | None:
     spec = describe(scene, rng, pick(rng, (0.0, 0.5, 0.75)))
     if not spec.mentions:
         return None
+    if spec.relation is None and rng.random() < 0.5:  # who asks need not know where things stand
+        spec = replace(spec, mentions=spec.mentions[::-1])
     if len(spec.mentions) == 2 and rng.random() < 0.2:
         spec = replace(spec, mentions=(pick(rng, spec.mentions),), relation=None)
     for _ in range(8):
