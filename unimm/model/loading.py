@@ -6,9 +6,8 @@ import difflib
 import json
 import os
 import re
-import shutil
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,44 +111,6 @@ def stored_shapes(folder: Path) -> dict[str, list[int]]:
         except (SafetensorError, struct.error) as error:
             raise ValueError(f"{path}: damaged or cut short ({error})") from None
     return shapes
-
-
-def save_whole(write: Callable[[Path], None], folder: str | os.PathLike[str]) -> None:
-    """Write a folder aside and put it in place when it is complete; on failure nothing has changed.
-
-    Other files of an existing folder are kept; its old weights are not.
-
-    Raises:
-        OSError: the disk is full or the place cannot be written.
-    """
-    target = Path(folder)
-    if target.exists() and not target.is_dir():
-        raise FileExistsError(f"{target}: expected a folder to save to, found a file")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir()
-        write(partial)
-        _put_in_place(partial, target)
-    except SafetensorError as error:
-        raise OSError(f"{target}: the weights could not be written ({error})") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _put_in_place(partial: Path, target: Path) -> None:
-    if not target.exists():
-        partial.rename(target)
-        return
-    old = target.with_name(f".{target.name}.old-{os.getpid()}")
-    target.rename(old)
-    partial.rename(target)
-    for entry in old.iterdir():
-        is_old_weight = entry.name.startswith("model") and ".safetensors" in entry.name
-        if not is_old_weight and not (target / entry.name).exists():
-            entry.rename(target / entry.name)
-    shutil.rmtree(old)
 
 
 def _weight_files(folder: Path) -> list[Path]:

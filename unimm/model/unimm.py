@@ -23,7 +23,7 @@ from unimm.llm.qwen import build_llm
 from unimm.llm.splice import gather, splice
 from unimm.model.config import UniMMConfig
 from unimm.model.drawing import GeneratedImages, generate_image
-from unimm.model.loading import check_weights, find_folder, read_config, save_whole
+from unimm.model.loading import check_weights, find_folder, read_config
 from unimm.model.losses import Losses, training_losses
 from unimm.model.responding import Event, Reply, collect, respond
 from unimm.model.speaking import answer, caption
@@ -31,6 +31,7 @@ from unimm.model.verifying import Verifier, verify
 from unimm.parts import Batch
 from unimm.projector import Projector
 from unimm.text.tokenizer import load_tokenizer
+from unimm.weights.whole import save_whole
 
 HUB_OPTIONS = ("revision", "token", "cache_dir", "force_download", "local_files_only")
 
