@@ -12,18 +12,30 @@ from unimm import _torchvision  # noqa: F401  (first: it cures a broken torchvis
 
 if TYPE_CHECKING:
     from unimm.chat import Conversation
+    from unimm.generator import ClassGenerator, GeneratorSettings, TextGenerator
     from unimm.model import ModelSettings, UniMM, UniMMConfig
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "ClassGenerator": "unimm.generator",
     "Conversation": "unimm.chat",
+    "GeneratorSettings": "unimm.generator",
     "ModelSettings": "unimm.model",
+    "TextGenerator": "unimm.generator",
     "UniMM": "unimm.model",
     "UniMMConfig": "unimm.model",
 }
 
-__all__ = ["Conversation", "ModelSettings", "UniMM", "UniMMConfig"]
+__all__ = [
+    "ClassGenerator",
+    "Conversation",
+    "GeneratorSettings",
+    "ModelSettings",
+    "TextGenerator",
+    "UniMM",
+    "UniMMConfig",
+]
 
 
 def __getattr__(name: str) -> Any:
