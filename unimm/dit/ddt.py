@@ -53,6 +53,19 @@ class DDT(Body):
         config = self.config
         self.head_rope_cos, self.head_rope_sin = self._rope(config.head_width, config.head_heads)
 
+    def reset_parameters(self) -> None:
+        """Set every parameter as in `Body`, but what stands inside the blocks, and the bridge, as RAE does.
+
+        | parameter                                   | start                             |
+        |---------------------------------------------|-----------------------------------|
+        | attention, MLPs, bridge: weights and biases | uniform, +- 1 / sqrt(inputs)      |
+        """
+        super().reset_parameters()
+        inside = [part for block in self.blocks for part in (block.attention, block.mlp)]
+        for module in (module for part in [*inside, self.bridge] for module in part.modules()):
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
+
 
 def with_time(h: Tensor, time: Tensor) -> Tensor:
     """Return the base's output [B M W] plus the embedded time [B 1 W] (RAE)."""
