@@ -84,7 +84,10 @@ def _evaluate(velocity: Velocity, x_t: Tensor, t: Tensor) -> Tensor:
         check_times(t)
     predicted = velocity(x_t, t)
     check_velocity(predicted, x_t)
-    if on_cpu:
-        return predicted.float()
+    return predicted.float() if on_cpu else spoil_outside(predicted.float(), t)
+
+
+def spoil_outside(predicted: Tensor, t: Tensor) -> Tensor:
+    """Return the velocity [B ...], NaN in the samples whose t [B] leaves [0, 1]; the device is not asked."""
     outside = ~((t >= 0) & (t <= 1))
-    return predicted.float().masked_fill(outside.reshape(-1, *[1] * (x_t.dim() - 1)), torch.nan)
+    return predicted.masked_fill(outside.reshape(-1, *[1] * (predicted.dim() - 1)), torch.nan)

@@ -112,7 +112,6 @@ VP = Path(
 )
 
 
-
 def exchanged(path: Path) -> Path:
     """Return the path whose data and noise trade places and whose time is turned round."""
     return Path(
@@ -125,5 +124,5 @@ def exchanged(path: Path) -> Path:
 
 
 PATHS: dict[str, Path] = {"linear": LINEAR, "cosine": COSINE, "vp": VP, "rae_vp": exchanged(VP)}
-"""By name. SiT's "GVP" is cosine. RAE turned SiT's time round by renaming alpha and sigma: its "VP" is another
-path, on which noise hardly rises until late; nothing was published on it."""
+"""By name. SiT's "GVP" is cosine. RAE turned SiT's time round by exchanging alpha and sigma, so its "VP" is
+another path; nothing was published on it."""

@@ -96,6 +96,8 @@ def grpo_trajectory(
     check_grid(grid)
     times = grid.double().tolist()
     check_descent(times)
+    if times[0] == 1 and len(times) < 3:
+        raise ValueError("grid: expected at least two steps from pure noise, got one")
     if not level > 0:
         raise ValueError(f"level: expected a positive noise level, got {level}; without noise use euler")
     x = begin(x)
