@@ -15,7 +15,7 @@ from unimm.flow.grids import sde_grid
 from unimm.weights import load_strictly
 from unimm.weights.sit import PROJECTORS, read_sit, sit_map, write_sit
 
-FILE = "repa/sit_repa_tiny"
+RECORDED = pytest.mark.parity("repa/sit_repa_tiny")
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 SCALE, HIGHEST = 1.8, 0.7  # guidance of the recorded samples, and the time up to which it acts
 
@@ -83,7 +83,7 @@ def repa(recorded):
     return Repa(recorded)
 
 
-@pytest.mark.parity(FILE)
+@RECORDED
 def test_velocity_and_projected_states(recorded, repa):
     x, t = tokens(recorded.tensors["in.x"]), recorded.tensors["in.t"]
     with torch.no_grad():
@@ -96,7 +96,7 @@ def test_velocity_and_projected_states(recorded, repa):
         torch.testing.assert_close(projected, recorded.tensors[f"out.z{i}"], **TOLERANCE)
 
 
-@pytest.mark.parity(FILE)
+@RECORDED
 def test_losses_on_each_path_with_each_density(recorded, repa):
     wanted = recorded.under("out.denoise.")
     assert wanted
@@ -107,7 +107,7 @@ def test_losses_on_each_path_with_each_density(recorded, repa):
         torch.testing.assert_close(alignment.mean(), recorded.tensors[f"out.proj.{name}"], **TOLERANCE)
 
 
-@pytest.mark.parity(FILE)
+@RECORDED
 def test_gradients_of_both_losses(recorded, repa):
     denoising, alignment = repa.losses("linear", "uniform")
     (denoising.mean() + repa.config["proj_coeff_in_grad"] * alignment.mean()).backward()
@@ -141,7 +141,7 @@ def draw(repa, sampler, steps, velocity, conditional):
     return euler_maruyama(velocity, x, sde_grid(steps), draw=lambda i, x: noises[i])
 
 
-@pytest.mark.parity(FILE)
+@RECORDED
 @pytest.mark.parametrize("sampler", ["euler", "heun", "em"])
 def test_samples(recorded, repa, sampler):
     wanted = recorded.under(f"out.sample.{sampler}.")
@@ -157,7 +157,7 @@ def test_samples(recorded, repa, sampler):
         torch.testing.assert_close(ours, tokens(sample), **TOLERANCE)
 
 
-@pytest.mark.parity(FILE)
+@RECORDED
 def test_names_read_and_written_back_are_the_published_ones(repa):
     written = write_sit(repa.file)
     assert written.keys() == repa.state.keys()
