@@ -42,6 +42,7 @@ def test_the_position_table_encodes_column_then_row():
     assert token[1].item() == pytest.approx(math.sin(column / 10000**0.25))
     assert token[4].item() == pytest.approx(math.cos(column))
     assert token[8].item() == pytest.approx(math.sin(row))
+    assert sincos_table(5, 16, step=0.25)[2 * 5 + 3, 8].item() == pytest.approx(math.sin(row / 4))
 
 
 def test_the_position_table_is_real_on_the_meta_device():

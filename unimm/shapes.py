@@ -49,11 +49,11 @@ def side_of(num_tokens: int, name: str = "latents") -> int:
     return side
 
 
-def sincos_table(grid: int, width: int) -> Tensor:
+def sincos_table(grid: int, width: int, step: float = 1.0) -> Tensor:
     """Return the fixed position table [grid*grid width] of the masked autoencoder.
 
     The first half of the width encodes the column, the second half the row; each is [sin | cos]
-    over width/4 frequencies with base 10000. Tokens are in reading order. (He et al. 2022.)
+    over width/4 frequencies with base 10000. Tokens are in reading order, `step` apart. (He et al. 2022.)
     The table is computed in float64 on the CPU whatever device is current, and returned in float32.
 
     Raises:
@@ -61,7 +61,7 @@ def sincos_table(grid: int, width: int) -> Tensor:
     """
     if width % 4:
         raise ValueError(f"width: a 2-D sine table needs a multiple of 4, got {width}")
-    frequencies = 10000.0 ** (-np.arange(width // 4, dtype=np.float64) / (width // 4))
+    frequencies = step * 10000.0 ** (-np.arange(width // 4, dtype=np.float64) / (width // 4))
     row, column = np.divmod(np.arange(grid * grid), grid)
     angles = [place[:, None] * frequencies for place in (column, row)]
     table = np.concatenate([f(angle) for angle in angles for f in (np.sin, np.cos)], axis=1)

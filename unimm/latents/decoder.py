@@ -48,11 +48,15 @@ class DecoderConfig:
     """See pixel_mean."""
     norm_eps: float = 1e-12
     """Epsilon of the layer norms; the published value."""
+    position_step: float = 1.0
+    """Distance between neighbours in the position table; diffusers has 16 / grid, which differs off 16."""
 
     def __post_init__(self):
         for name in ("channels", "width", "depth", "heads", "mlp_width", "patch_size", "grid"):
             if getattr(self, name) < 1:
                 raise ValueError(f"decoder.{name}: expected a positive number, got {getattr(self, name)}")
+        if not self.position_step > 0:
+            raise ValueError(f"decoder.position_step: expected a positive number, got {self.position_step}")
         if self.width % self.heads or self.width % 4:
             raise ValueError(
                 f"decoder.width: expected a multiple of 4 and of heads = {self.heads}, got {self.width}"
@@ -140,7 +144,9 @@ class RAEDecoder(nn.Module):
     def reset_tables(self) -> None:
         """Recompute the constants in float32 on the device where they are. The class token's row is 0."""
         device = self.positions.device
-        self.positions = sincos_table(self.config.grid, self.config.width).to(device)
+        self.positions = sincos_table(self.config.grid, self.config.width, self.config.position_step).to(
+            device
+        )
         self.pixel_mean = colours(self.config.pixel_mean).to(device)
         self.pixel_std = colours(self.config.pixel_std).to(device)
 
