@@ -1,5 +1,6 @@
 """Weights on disk: our folder format, and explicit maps of names to and from published checkpoints."""
 
+from unimm.weights.autoencoder_rae import AutoencoderRAE, read_autoencoder_rae, write_autoencoder_rae
 from unimm.weights.ditdh import ditdh_map, ditdh_sizes
 from unimm.weights.folder import check_state, check_tables, load_folder, load_strictly, save_folder
 from unimm.weights.keymap import Entry, KeyMap
@@ -30,6 +31,7 @@ __all__ = [
     "FLOW_HEAD",
     "SIGLIP",
     "SIGLIP_WITH_HEAD",
+    "AutoencoderRAE",
     "Entry",
     "KeyMap",
     "SitFile",
@@ -49,6 +51,7 @@ __all__ = [
     "mmdit_config",
     "original_sd3",
     "original_sd3_sizes",
+    "read_autoencoder_rae",
     "read_decoder",
     "read_latent_statistics",
     "read_sd3_file",
@@ -58,6 +61,7 @@ __all__ = [
     "save_folder",
     "to_diffusers_config",
     "unwrapped",
+    "write_autoencoder_rae",
     "write_decoder",
     "write_latent_statistics",
     "write_sd3_file",
