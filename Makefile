@@ -63,5 +63,5 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml constraints.txt
-	$(PIP) install -q -c constraints.txt -e ".[train,eval,dev]"
+	$(PIP) install -q -c constraints.txt -e ".[train,eval,vae,text,dev]"
 	@touch $@ $(VENV)/.installed
