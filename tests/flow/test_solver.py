@@ -105,3 +105,11 @@ def test_bad_input_is_refused(kind):
 def test_transitions_are_not_stopped_to_look_at_numbers():
     drawn = integrate_transitions(swirl, torch.full((1, 1), math.nan), torch.tensor([[1.0, 0.5]]))
     assert drawn.isnan().all()
+
+
+def test_a_time_that_rounds_past_one_is_one():
+    grid = clean_grid(4).float()
+    grid[0] = 1 + 2e-7
+    SOLVERS["euler"](swirl, torch.ones(1, 1), grid)
+    with pytest.raises(ValueError, match="grid: expected times"):
+        SOLVERS["euler"](swirl, torch.ones(1, 1), grid + 1e-5)

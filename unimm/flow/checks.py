@@ -12,6 +12,9 @@ from torch import Tensor
 
 Row = TypeVar("Row")
 
+ROUNDING = 1e-6
+"""How far beyond 0 or 1 a time may lie: a shift in float32 can round 1 up by 1e-7."""
+
 
 def pick(name: str, kind: str, table: Mapping[str, Row]) -> Row:
     """Return the row of a table.
@@ -57,12 +60,17 @@ def check_grid(grid: Tensor) -> None:
 
 def check_times(t: Tensor, name: str = "t") -> None:
     """Refuse times outside [0, 1], NaN among them."""
-    wrong = ~((t >= 0) & (t <= 1))
+    wrong = outside(t)
     if wrong.any():
         raise ValueError(
             f"{name}: expected times in [0, 1] (0 data, 1 noise), got {t[wrong].flatten()[0].item():g}; "
             "published timesteps of 0 to 1000 are divided by 1000"
         )
+
+
+def outside(t: Tensor) -> Tensor:
+    """Return where t leaves [0, 1] by more than rounding, or is NaN; bool, the shape of t."""
+    return ~((t >= -ROUNDING) & (t <= 1 + ROUNDING))
 
 
 def check_finite(x: Tensor, name: str, hint: str) -> None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unimm.flow.checks import check_times, check_velocity
+from unimm.flow.checks import check_times, check_velocity, outside
 from unimm.flow.path import interpolate, velocity_target
 from unimm.flow.paths import Path
 
@@ -89,5 +89,4 @@ def _evaluate(velocity: Velocity, x_t: Tensor, t: Tensor) -> Tensor:
 
 def spoil_outside(predicted: Tensor, t: Tensor) -> Tensor:
     """Return the velocity [B ...], NaN in the samples whose t [B] leaves [0, 1]; the device is not asked."""
-    outside = ~((t >= 0) & (t <= 1))
-    return predicted.masked_fill(outside.reshape(-1, *[1] * (predicted.dim() - 1)), torch.nan)
+    return predicted.masked_fill(outside(t).reshape(-1, *[1] * (predicted.dim() - 1)), torch.nan)

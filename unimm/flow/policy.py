@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unimm.flow.checks import check_grid, check_velocity
+from unimm.flow.checks import ROUNDING, check_grid, check_velocity
 from unimm.flow.sde import Draw, check_descent, evaluate, mean_step
-from unimm.flow.solver import OnStep, Velocity, begin, finish
+from unimm.flow.solver import OnStep, Velocity, begin, finish, time_tensor
 
 
 class Step(NamedTuple):
@@ -51,7 +51,7 @@ def grpo_std(t: float, highest: float, level: float = 0.7) -> float:
             second time of the grid.
         level: how much noise; 0.7 in the paper.
     """
-    return level * math.sqrt(t / (1 - (highest if t == 1 else t)))
+    return level * math.sqrt(t / (1 - (highest if t >= 1 else t)))
 
 
 def grpo_step(v: Tensor, x: Tensor, t: float, end: float, highest: float, level: float = 0.7) -> Step:
@@ -64,7 +64,7 @@ def grpo_step(v: Tensor, x: Tensor, t: float, end: float, highest: float, level:
         ValueError: v has another shape than x, or the times do not fall inside [0, 1].
     """
     check_velocity(v, x)
-    if not 0 <= end < t <= 1 or not 0 < highest < 1:
+    if not 0 <= end < t <= 1 + ROUNDING or not 0 < highest < 1:
         raise ValueError(
             f"step: expected 0 <= end < t <= 1 and 0 < highest < 1, got t={t}, end={end}, highest={highest}"
         )
@@ -94,17 +94,16 @@ def grpo_trajectory(
         ValueError: as `euler_maruyama`.
     """
     check_grid(grid)
-    times = grid.double().tolist()
+    times = grid.double().clamp(0, 1).tolist()
     check_descent(times)
     if times[0] == 1 and len(times) < 3:
         raise ValueError("grid: expected at least two steps from pure noise, got one")
     if not level > 0:
         raise ValueError(f"level: expected a positive noise level, got {level}; without noise use euler")
     x = begin(x)
-    t = grid[:-1].to(x)[:, None].repeat(1, len(x))
     states, log_probs = [x], []
     for i, (start, end) in enumerate(pairwise(times)):
-        step = grpo_step(evaluate(velocity, x, t[i]), x, start, end, times[1], level)
+        step = grpo_step(evaluate(velocity, x, time_tensor(start, x)), x, start, end, times[1], level)
         x = step.mean + step.std * draw(i, x).to(x)
         states.append(x)
         log_probs.append(step.log_prob(x))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from unimm.flow.checks import check_grid, check_velocity
-from unimm.flow.solver import OnStep, Velocity, begin, finish
+from unimm.flow.solver import OnStep, Velocity, begin, finish, time_tensor
 
 Draw = Callable[[int, Tensor], Tensor]
 """`draw(i, x)`: the standard normal noise of step i, of the shape of x."""
@@ -125,9 +125,7 @@ def heun_maruyama(
             return mean_step(x, evaluate(velocity, x, t), start, length, w)
         x = x + math.sqrt(-w * length) * draw(i, x).to(x)
         first = mean_step(x, evaluate(velocity, x, t), start, length, w)
-        second = mean_step(
-            first, evaluate(velocity, first, torch.full_like(t, end)), end, length, diffusion(end)
-        )
+        second = mean_step(first, evaluate(velocity, first, time_tensor(end, x)), end, length, diffusion(end))
         return x + ((first - x) + (second - first)) / 2
 
     return descend(step, x, grid, on_step, diffusion)
@@ -172,12 +170,11 @@ def descend(
 ) -> Tensor:
     """Take step(i, x, t [B], from, to) down a grid; check state, grid and w at the door and the end."""
     check_grid(grid)
-    times = grid.double().tolist()
+    times = grid.double().clamp(0, 1).tolist()
     check_descent(times, diffusion)
     x = begin(x)
-    t = grid[:-1].to(x)[:, None].repeat(1, len(x))
     for i, (start, end) in enumerate(pairwise(times)):
-        x = step(i, x, t[i], start, end)
+        x = step(i, x, time_tensor(start, x), start, end)
         if on_step is not None:
             on_step(i, x)
     return finish(x)

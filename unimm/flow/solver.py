@@ -110,12 +110,11 @@ def runge_kutta(
     tableau: Tableau, velocity: Velocity, x: Tensor, pairs: Tensor, on_step: OnStep | None
 ) -> Tensor:
     """Take one step of the method for each row (from, to) of pairs [steps 2]; x is float32 or float64."""
-    pairs = pairs.double().cpu()
-    lengths = (pairs[:, 1] - pairs[:, 0]).tolist()
-    times = stage_times(tableau, pairs, x)
-    for i, length in enumerate(lengths):
+    for i, (start, end) in enumerate(pairs.double().tolist()):
+        length = end - start
         slopes: list[Tensor] = []
-        for t, row in zip(times[i], tableau.stages, strict=True):
+        for node, row in zip(tableau.nodes, tableau.stages, strict=True):
+            t = time_tensor(end if node == 1 else start + node * length, x)
             v = velocity(advance(x, length, row, slopes), t)
             check_velocity(v, x)
             slopes.append(v.to(x.dtype))
@@ -125,11 +124,9 @@ def runge_kutta(
     return x
 
 
-def stage_times(tableau: Tableau, pairs: Tensor, x: Tensor) -> Tensor:
-    """Return the times of all evaluations, [steps stages B], in one transfer to the device of x."""
-    nodes = torch.tensor(tableau.nodes, dtype=torch.float64)
-    times = torch.lerp(pairs[:, :1], pairs[:, 1:], nodes).to(x)
-    return times[..., None].repeat(1, 1, len(x))
+def time_tensor(t: float, x: Tensor) -> Tensor:
+    """Return t for every sample, [B], in the dtype of x; written on its device, which is not waited for."""
+    return torch.full((len(x),), t, dtype=x.dtype, device=x.device)
 
 
 def advance(x: Tensor, length: float, weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
