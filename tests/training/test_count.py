@@ -1,0 +1,205 @@
+"""unimm.training.count and inventory: published totals, the parts of the wide head, counting by hand."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from unimm.dit.mmdit import MMDiTConfig, depth_sizes
+from unimm.dit.sit import SiTConfig
+from unimm.latents.decoder import decoder_config
+from unimm.model import UniMM, UniMMConfig
+from unimm.model.config import ModelSettings
+from unimm.training.count import Count, body_room, count, total
+from unimm.training.inventory import (
+    PROJECTOR,
+    bare,
+    count_body,
+    count_decoder,
+    count_file,
+    count_named,
+    names,
+)
+
+TINY = "configs/model/tiny.yaml"
+
+# Million parameters, tables included, and GMAC: computed from the published modules, or as published.
+PUBLISHED = {
+    "DiT^DH-S": (196.5, 48.5),
+    "DiT^DH-B": (294.3, 65.7),
+    "DiT^DH-L": (621.7, 123.6),
+    "DiT^DH-XL": (838.7, 161.6),
+    "DiT^DH-XL 512": (839.6, 702.8),
+    "RAE DiT-S": (33.7, 6.2),
+    "RAE DiT-B": (131.9, 23.3),
+    "RAE DiT-L": (459.9, 81.1),
+    "RAE DiT-XL": (677.3, 119.1),
+    "LightningDiT-B": (130.6, 23.0),
+    "LightningDiT-XL": (675.3, 118.6),
+    "LightningDiT-1p0B": (1029, 179.2),
+    "LightningDiT-1p6B": (1632, 283.4),
+    "Scale-RAE 0.5B": (481, None),
+    "Scale-RAE 2.4B": (2436, None),
+    "Scale-RAE 3.1B": (3082, None),
+    "Scale-RAE 5.5B": (5475, None),
+    "Scale-RAE 9.8B": (9729, None),
+    "RAE decoder B": (86.4, 23.4),
+    "RAE decoder L": (304.2, 81.3),
+    "RAE decoder XL": (415.4, 110.8),
+    PROJECTOR: (8.13, None),
+}
+
+
+def close(value, published):
+    """Compare with a number that was rounded to the digits it shows, two of them twice."""
+    digits = len(f"{published}".partition(".")[2]) if isinstance(published, float) else 0
+    assert value == pytest.approx(published, abs=0.55 * 10**-digits)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_totals(name):
+    found = total(count_named(name))
+    parameters, gmac = PUBLISHED[name]
+    close((found.parameters + found.tables) / 1e6, parameters)
+    if gmac is not None:
+        close(found.macs / 1e9, gmac)
+
+
+def test_the_wide_head_costs_what_its_parts_cost():
+    counts = count_named("DiT^DH-XL")
+    gmac = {room: found.macs / 1e9 for room, found in counts.items()}
+    close(gmac["head attention"] + gmac["head mlp"], 26.3)  # 2 x 13.15
+    close(gmac["head modulation"], 12.88)  # 2 x 6.44, per token
+    close(gmac["head embedding"] + gmac["bridge"] + 256 * 2048 * 768 / 1e9, 1.4)  # with the last projection
+    close(gmac["final"] - 256 * 2048 * 768 / 1e9, 2.15)  # the last modulation
+    assert "other" not in counts
+
+
+def test_sit_with_its_projector_is_repa_s_model():
+    sit = SiTConfig(channels=4, width=1152, depth=28, heads=16, condition_width=1152, grid=32)
+    found = total(count_body("sit", sit)) + total(count_named(PROJECTOR))
+    close((found.parameters + found.tables) / 1e6, 683.2)
+    close(found.macs / 1e9, 120.7)
+
+
+@pytest.mark.parametrize(("depth", "billions"), [(15, 0.50), (18, 0.86), (24, 2.04), (30, 3.98), (38, 8.09)])
+def test_the_sizes_of_stable_diffusion_3(depth, billions):
+    config = MMDiTConfig(
+        channels=16, grid=128, patch_size=2, sequence_width=4096, pooled_width=2048, **depth_sizes(depth)
+    )
+    counts = count_body("mmdit", config)
+    blocks = sum(counts[room].parameters for room in ("attention", "mlp", "modulation"))
+    # The rule 36 d (64 d)^2 leaves out biases; text ends early in the last block, which weighs in small ones.
+    assert blocks / 1e9 == pytest.approx(billions, rel=0.04)
+    assert "other" not in counts
+
+
+def test_a_decoder_of_twice_the_resolution():
+    found = total(count_decoder(decoder_config("XL", channels=768, patch_size=32)))
+    close((found.parameters + found.tables) / 1e6, 418.0)
+    close(found.macs / 1e9, 111.5)
+
+
+class Small(nn.Module):
+    """A linear layer, a 3 x 3 convolution, and a product of the module's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(5, 7)
+        self.conv = nn.Conv2d(2, 3, 3, padding=1)
+        self.register_buffer("positions", torch.zeros(11))
+        self.register_buffer("rope_cos", torch.zeros(13))
+
+    def forward(self, x, image):
+        y = self.linear(x)
+        return y @ y.mT, self.conv(image)
+
+
+def test_products_are_counted_where_they_happen():
+    module = bare(Small)
+    x, image = torch.empty(1, 6, 5, device="meta"), torch.empty(1, 2, 4, 4, device="meta")
+    counts = count(module, lambda: module(x, image), lambda path: path.partition(".")[0])
+    assert counts == {
+        "linear": Count(5 * 7 + 7, 0, 6 * 5 * 7),
+        "conv": Count(2 * 3 * 9 + 3, 0, 16 * 2 * 3 * 9),
+        "positions": Count(0, 11, 0),
+        "": Count(0, 0, 6 * 7 * 6),
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "room"),
+    [
+        ("blocks.1.attention.qkv.weight", "attention"),
+        ("blocks.1.image.projection.qkv", "attention"),
+        ("blocks.1", "attention"),
+        ("blocks.1.mlp_norm.weight", "mlp"),
+        ("blocks.1.text.modulation", "modulation"),
+        ("blocks.2.mlp.out", "head mlp"),
+        ("final.modulation", "final"),
+        ("embed", "embedding"),
+        ("head_embed.bias", "head embedding"),
+        ("time.out", "time"),
+        ("labels.table.weight", "labels"),
+        ("context.bias", "text"),
+        ("unheard", "other"),
+    ],
+)
+def test_a_path_has_its_room(path, room):
+    assert body_room(num_base_blocks=2)(path) == room
+
+
+def test_a_config_file_is_counted_as_the_model_it_makes():
+    from unimm.config import load
+
+    settings = load(ModelSettings, TINY)
+    with torch.device("meta"):
+        model = UniMM(UniMMConfig(settings))
+    counts = count_file(TINY)
+    assert total(counts).parameters == sum(p.numel() for p in model.parameters())
+    assert counts["llm"].macs > 0
+    through_a_run = count_file("configs/train/tiny_joint.yaml")
+    assert through_a_run == counts
+    assert total(count_file(TINY, ["dit.depth=6"])).parameters > total(counts).parameters
+
+
+def test_a_generator_s_sections_are_counted(tmp_path):
+    decoder = "{channels: 8, width: 16, depth: 1, heads: 2, mlp_width: 32, patch_size: 2, grid: 4}"
+    body = (
+        "{kind: ddt, channels: 8, width: 16, depth: 1, heads: 2, condition_width: 16, grid: 4, head_heads: 4,"
+    )
+    path = tmp_path / "small.yaml"
+    latents = f"{{kind: rae, decoder: {decoder}}}"
+    path.write_text(f"generator:\n  body: {body} head_width: 32, num_classes: 3}}\n  latents: {latents}\n")
+    counts = count_file(path)
+    assert {"dit attention", "dit head attention", "dit labels", "decoder"} <= set(counts)
+    path.write_text(f"latents: {latents}\nbody: {{kind: dtt}}\n")
+    with pytest.raises(ValueError, match="did you mean 'ddt'"):
+        count_file(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- 1\n", "expected a YAML mapping"),
+        ("a: {b: [}\n", "could not read YAML"),
+        ("train: {output: runs}\n", "expected at least one of the sections encoder"),
+        ("decoder: {width: 8}\n", "missing keys"),
+    ],
+)
+def test_a_file_that_holds_nothing_to_count_is_refused(tmp_path, text, message):
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        count_file(path)
+
+
+def test_names_that_nobody_published_are_refused_with_the_nearest():
+    with pytest.raises(ValueError, match=re.escape("did you mean 'DiT^DH-XL'")):
+        count_named("DiTDH-XL")
+    with pytest.raises(FileNotFoundError, match=r"did you mean .*tiny\.yaml"):
+        count_file("configs/model/tiney.yaml")
+    assert set(PUBLISHED) <= set(names())
