@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from unimm.latents import DecoderConfig, RAEDecoder
+from unimm.latents.pixels import to_reference_images
 from unimm.latents.statistics import Momentum
 from unimm.weights import load_strictly
 from unimm.weights.rae import RAE_DECODER, decoder_sizes, read_decoder, write_decoder
@@ -84,3 +86,11 @@ def test_the_running_statistics_are_the_recorded_ones(recorded):
     for key, ours in ((name, running.mean), (name.replace("mean", "var"), running.variance)):
         wanted = recorded.tensors[key]
         torch.testing.assert_close(ours.mT.reshape(wanted.shape), wanted, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parity("scale_rae/codec_tiny")
+def test_reference_pictures_are_the_recorded_ones_to_the_level(recorded):
+    pictures = to_reference_images(recorded.tensors["out.image"])
+    assert np.array_equal(
+        np.stack([np.asarray(x) for x in pictures]), recorded.tensors["out.image_u8"].numpy()
+    )

@@ -155,7 +155,7 @@ def write_autoencoder_rae(parts: AutoencoderRAE) -> tuple[dict[str, Any], dict[s
         "encoder_type": types[encoder["kind"]],
         "encoder_input_size": encoder["image_size"],
         "decoder_num_attention_heads": decoder["heads"],
-        "image_size": None,
+        "image_size": decoder["grid"] * decoder["patch_size"],
         # Diffusers takes the buffers' shapes from here.
         "latents_mean": parts.mean.tolist(),
         "latents_std": parts.std.tolist(),
