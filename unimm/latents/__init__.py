@@ -13,7 +13,9 @@ from unimm.latents.decoder import (
     RAEDecoder,
     decoder_config,
 )
-from unimm.latents.encoder import ENCODERS, EncoderConfig, SiglipEncoder, build_encoder
+from unimm.latents.encoder import ENCODERS, Encoder, EncoderConfig, SiglipEncoder, build_encoder
+from unimm.latents.encoders.presets import encoder_preset
+from unimm.latents.encoders.published import load_encoder
 from unimm.latents.pixels import load_image, resize_pixels, to_images, to_pixels
 from unimm.latents.statistics import LatentStatistics, Welford
 
@@ -25,6 +27,7 @@ __all__ = [
     "LATENT_SPACES",
     "RAE",
     "DecoderConfig",
+    "Encoder",
     "EncoderConfig",
     "LatentStatistics",
     "RAEConfig",
@@ -35,6 +38,8 @@ __all__ = [
     "build_latent_space",
     "decoder_config",
     "latent_space",
+    "encoder_preset",
+    "load_encoder",
     "load_image",
     "resize_pixels",
     "to_images",

@@ -19,6 +19,7 @@ __all__ = [
     "SiglipEncoder",
     "WebSSLEncoder",
     "build_encoder",
+    "encoder_class",
 ]
 
 ENCODERS: dict[str, type[Encoder]] = {
@@ -31,15 +32,22 @@ ENCODERS: dict[str, type[Encoder]] = {
 
 
 def build_encoder(config: EncoderConfig) -> Encoder:
-    """Build the encoder that config.kind names.
+    """Build the encoder that config.kind names, with random weights.
 
     Raises:
         ValueError: an unknown kind; the message suggests the nearest one.
     """
-    if config.kind not in ENCODERS:
-        near = difflib.get_close_matches(config.kind, ENCODERS, n=1)
+    return encoder_class(config.kind)(config)
+
+
+def encoder_class(kind: str) -> type[Encoder]:
+    """Return the class of a kind.
+
+    Raises:
+        ValueError: an unknown kind; the message suggests the nearest one.
+    """
+    if kind not in ENCODERS:
+        near = difflib.get_close_matches(kind, ENCODERS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(
-            f"encoder.kind: unknown {config.kind!r}; {hint}(known: {', '.join(sorted(ENCODERS))})"
-        )
-    return ENCODERS[config.kind](config)
+        raise ValueError(f"encoder.kind: unknown {kind!r}; {hint}(known: {', '.join(sorted(ENCODERS))})")
+    return ENCODERS[kind]

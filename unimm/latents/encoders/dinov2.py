@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from unimm.latents.attention import use_in_tower
 from unimm.latents.encoders.config import EncoderConfig
 from unimm.latents.encoders.names import use_present_names
 from unimm.latents.encoders.positions import keep_positions
-from unimm.latents.encoders.tower import Encoder, sizes_of
+from unimm.latents.encoders.tower import Encoder
 
 
 class Dinov2Encoder(Encoder):
     """DINOv2 with registers; class and register tokens are dropped, positions resampled with antialiasing."""
 
+    model_types = ("dinov2_with_registers",)
+
     @staticmethod
-    def build_tower(config: EncoderConfig) -> nn.Module:
-        # Imported here: transformers' vision models cost a second that `import unimm` must not pay.
+    def tower_class() -> type[nn.Module]:
         from transformers import Dinov2WithRegistersModel
 
-        return Dinov2WithRegistersModel(dinov2_config(config))
+        return Dinov2WithRegistersModel
+
+    @staticmethod
+    def own_sizes(config: EncoderConfig) -> dict[str, Any]:
+        return {"mlp_ratio": _ratio(config), "num_register_tokens": config.registers}
 
     def _take(self, tower: nn.Module) -> None:
-        use_in_tower(tower.config)
         self.embeddings = tower.embeddings
         self.layers = tower.encoder.layer
         if self.config.resamples_positions:
@@ -43,11 +48,17 @@ class WebSSLEncoder(Dinov2Encoder):
     As Tong et al. 2026 (arXiv 2601.16208) use it. Positions are resampled without antialiasing.
     """
 
+    model_types = ("dinov2",)
+
     @staticmethod
-    def build_tower(config: EncoderConfig) -> nn.Module:
+    def tower_class() -> type[nn.Module]:
         from transformers import Dinov2Model
 
-        return Dinov2Model(webssl_config(config))
+        return Dinov2Model
+
+    @staticmethod
+    def own_sizes(config: EncoderConfig) -> dict[str, Any]:
+        return {"mlp_ratio": _ratio(config)}
 
     def _take(self, tower: nn.Module) -> None:
         super()._take(tower)
@@ -56,22 +67,6 @@ class WebSSLEncoder(Dinov2Encoder):
     def norm(self, hidden: Tensor) -> Tensor:
         """Return [B N C] under the tower's own final LayerNorm."""
         return self.layernorm(hidden).float()
-
-
-def dinov2_config(config: EncoderConfig):
-    """Return transformers' config of these sizes."""
-    from transformers import Dinov2WithRegistersConfig
-
-    return Dinov2WithRegistersConfig(
-        **sizes_of(config), mlp_ratio=_ratio(config), num_register_tokens=config.registers
-    )
-
-
-def webssl_config(config: EncoderConfig):
-    """Return transformers' config of these sizes."""
-    from transformers import Dinov2Config
-
-    return Dinov2Config(**sizes_of(config), mlp_ratio=_ratio(config))
 
 
 def _ratio(config: EncoderConfig) -> int:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from unimm.latents.attention import use_in_tower
 from unimm.latents.encoders.config import EncoderConfig
 from unimm.latents.encoders.positions import keep_positions
-from unimm.latents.encoders.tower import Encoder, sizes_of
+from unimm.latents.encoders.tower import Encoder
 
 
 class SiglipEncoder(Encoder):
     """The vision tower of SigLIP 2 (fixed resolution), built from transformers' own modules."""
 
+    model_types = ("siglip", "siglip_vision_model")
+    unread = (r"text_model\..*", r"logit_(scale|bias)", r"(vision_model\.)?(head|post_layernorm)\..*")
+
     @staticmethod
-    def build_tower(config: EncoderConfig) -> nn.Module:
-        # Imported here: transformers' vision models cost a second that `import unimm` must not pay.
+    def tower_class() -> type[nn.Module]:
         from transformers import SiglipVisionModel
 
-        return SiglipVisionModel(siglip_config(config))
+        return SiglipVisionModel
+
+    @staticmethod
+    def own_sizes(config: EncoderConfig) -> dict[str, Any]:
+        return {"intermediate_size": config.mlp_width, "vision_use_head": config.use_head}
 
     def _take(self, tower: nn.Module) -> None:
-        use_in_tower(tower.config)
         tower = getattr(tower, "vision_model", tower)
         self.embeddings = tower.embeddings
         self.layers = tower.encoder.layers
@@ -43,12 +49,3 @@ class SiglipEncoder(Encoder):
         super().reset_tables()
         positions = self.embeddings.position_embedding.weight
         self.embeddings.position_ids = torch.arange(len(positions), device=positions.device).expand(1, -1)
-
-
-def siglip_config(config: EncoderConfig):
-    """Return transformers' config of these sizes."""
-    from transformers import SiglipVisionConfig
-
-    return SiglipVisionConfig(
-        **sizes_of(config), intermediate_size=config.mlp_width, vision_use_head=config.use_head
-    )

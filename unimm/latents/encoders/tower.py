@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unimm.latents.attention import use_in_tower
 from unimm.latents.decoder import colours
 from unimm.latents.encoders.config import EncoderConfig
 from unimm.latents.encoders.positions import forget_positions
@@ -21,6 +24,10 @@ class Encoder(nn.Module, ABC):
         tower: a transformers model of these sizes whose modules are taken; None builds one at random.
     """
 
+    model_types: ClassVar[tuple[str, ...]]
+    """What `model_type` is in the config.json of a published tower."""
+    unread: ClassVar[tuple[str, ...]] = ()
+    """Patterns of published tensors that latents never meet."""
     embeddings: nn.Module
     layers: nn.ModuleList
 
@@ -28,16 +35,38 @@ class Encoder(nn.Module, ABC):
         super().__init__()
         self.config = config
         if isinstance(config.pixel_mean, tuple) or isinstance(config.pixel_std, tuple):
+            device = torch.empty(0).device  # the current one, which may be "meta"
             for name in ("pixel_mean", "pixel_std"):
-                self.register_buffer(name, colours(getattr(config, name)), persistent=False)
+                self.register_buffer(name, colours(getattr(config, name)).to(device), persistent=False)
         else:
             self.pixel_mean, self.pixel_std = config.pixel_mean, config.pixel_std
-        self._take(self.build_tower(config) if tower is None else tower)
+        if tower is None:
+            tower = self.tower_class()(self.tower_config(config))
+        use_in_tower(tower.config)
+        self._take(tower)
 
     @staticmethod
     @abstractmethod
-    def build_tower(config: EncoderConfig) -> nn.Module:
-        """Return transformers' model of these sizes with random weights."""
+    def tower_class() -> type[nn.Module]:
+        """Return transformers' class, imported only now: its vision models cost a second."""
+
+    @classmethod
+    def tower_config(cls, config: EncoderConfig) -> Any:
+        """Return transformers' config of these sizes."""
+        return cls.tower_class().config_class(
+            hidden_size=config.width,
+            num_hidden_layers=config.depth,
+            num_attention_heads=config.heads,
+            image_size=config.table_size,
+            patch_size=config.patch_size,
+            layer_norm_eps=config.norm_eps,
+            **cls.own_sizes(config),
+        )
+
+    @staticmethod
+    @abstractmethod
+    def own_sizes(config: EncoderConfig) -> dict[str, Any]:
+        """Return what transformers' config of this kind has besides the sizes that all have."""
 
     @abstractmethod
     def _take(self, tower: nn.Module) -> None:
@@ -96,15 +125,3 @@ class Encoder(nn.Module, ABC):
         super()._apply(fn, recurse)
         self.reset_tables()
         return self
-
-
-def sizes_of(config: EncoderConfig) -> dict[str, int | float]:
-    """Return the sizes that every transformers config of a vision tower names alike."""
-    return {
-        "hidden_size": config.width,
-        "num_hidden_layers": config.depth,
-        "num_attention_heads": config.heads,
-        "image_size": config.table_size,
-        "patch_size": config.patch_size,
-        "layer_norm_eps": config.norm_eps,
-    }
