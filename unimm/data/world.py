@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor
 
+from unimm.latents.pixels import resize_pixels
+from unimm.world.classes import sample_single
 from unimm.world.held_out import sample_allowed
 from unimm.world.render import render
 from unimm.world.scene import Scene
@@ -27,24 +30,30 @@ from unimm.world.scene import Scene
 _CHUNK = 500  # pictures per task: half a second of work
 
 
-def scene(seed: int, index: int) -> Scene:
+SCENES: dict[str, Callable[[np.random.Generator], Scene]] = {"any": sample_allowed, "single": sample_single}
+"""What a stream shows: every sort of scene, or one thing each (those have a class)."""
+
+
+def scene(seed: int, index: int, scenes: str = "any") -> Scene:
     """Return training scene `index` of a seed; none shows a held-out combination."""
-    return sample_allowed(np.random.default_rng([seed, index]))
+    return SCENES[scenes](np.random.default_rng([seed, index]))
 
 
-def render_range(seed: int, start: int, stop: int, pixels: int) -> np.ndarray:
+def render_range(seed: int, start: int, stop: int, pixels: int, scenes: str = "any") -> np.ndarray:
     """Render scenes start..stop-1; uint8 [stop-start pixels pixels 3]."""
-    return np.stack([render(scene(seed, index), pixels) for index in range(start, stop)])
+    return np.stack([render(scene(seed, index, scenes), pixels) for index in range(start, stop)])
 
 
 def _tasks(count: int) -> list[tuple[int, int]]:
     return [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
 
 
-def _rendered(seed: int, count: int, pixels: int, workers: int) -> Iterable[tuple[int, np.ndarray]]:
+def _rendered(
+    seed: int, count: int, pixels: int, scenes: str, workers: int
+) -> Iterable[tuple[int, np.ndarray]]:
     tasks = _tasks(count)
     with ProcessPoolExecutor(workers) as pool:
-        futures = [pool.submit(render_range, seed, start, stop, pixels) for start, stop in tasks]
+        futures = [pool.submit(render_range, seed, start, stop, pixels, scenes) for start, stop in tasks]
         for (start, _), future in zip(tasks, track(futures, "rendering pictures"), strict=True):
             yield start, future.result()
 
@@ -55,6 +64,7 @@ class PictureStore:
     def __init__(self, folder: Path):
         facts = json.loads((folder / "store.json").read_text())
         self.seed, self.count, self.pixels = facts["seed"], facts["count"], facts["pixels"]
+        self.scenes = facts.get("scenes", "any")
         shape = (self.count, self.pixels, self.pixels, 3)
         self.pictures = np.memmap(folder / "pictures.u8", np.uint8, "r", shape=shape)
         self._scenes: dict[int, Scene] = {}
@@ -63,7 +73,7 @@ class PictureStore:
         """Return the scene of picture `index`; remembered, as drawing it again costs more than a training
         sample may."""
         if index not in self._scenes:
-            self._scenes[index] = scene(self.seed, index)
+            self._scenes[index] = scene(self.seed, index, self.scenes)
         return self._scenes[index]
 
     def pixels_of(self, indices: Iterable[int]) -> Tensor:
@@ -72,7 +82,16 @@ class PictureStore:
         return chosen.permute(0, 3, 1, 2).float() / 255
 
     @classmethod
-    def build(cls, folder: Path | str, *, seed: int, count: int, pixels: int, workers: int | None = None):
+    def build(
+        cls,
+        folder: Path | str,
+        *,
+        seed: int,
+        count: int,
+        pixels: int,
+        scenes: str = "any",
+        workers: int | None = None,
+    ):
         """Open the store in a folder, rendering it first if it is not there.
 
         Raises:
@@ -80,6 +99,8 @@ class PictureStore:
         """
         folder = Path(folder)
         wanted = {"seed": seed, "count": count, "pixels": pixels}
+        if scenes != "any":  # stores written before there was a choice say nothing
+            wanted["scenes"] = scenes
         if (folder / "store.json").exists():
             found = json.loads((folder / "store.json").read_text())
             if found != wanted:
@@ -92,7 +113,7 @@ class PictureStore:
         partial = folder / f"pictures.{os.getpid()}.partial"
         shape = (count, pixels, pixels, 3)
         pictures = np.memmap(partial, np.uint8, "w+", shape=shape)
-        for start, block in _rendered(seed, count, pixels, workers or os.cpu_count() or 1):
+        for start, block in _rendered(seed, count, pixels, scenes, workers or os.cpu_count() or 1):
             pictures[start : start + len(block)] = block
         pictures.flush()
         os.replace(partial, folder / "pictures.u8")
@@ -110,7 +131,22 @@ class Pictures:
     count: int = 200_000
     pixels: int = 80
     seed: int = 1
+    scenes: Literal["any", "single"] = "any"  # single: one thing each, for training by class
 
     def open(self) -> PictureStore:
         """Return the store."""
-        return PictureStore.build(self.folder, seed=self.seed, count=self.count, pixels=self.pixels)
+        return PictureStore.build(
+            self.folder, seed=self.seed, count=self.count, pixels=self.pixels, scenes=self.scenes
+        )
+
+
+def on_wall(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Return square pictures [B 3 S S] as [B 3 height width]: smaller, and the wall behind goes on.
+
+    Scenes keep all their things, so what is said of them stays true.
+    """
+    side = min(height, width)
+    small = resize_pixels(pixels, side)
+    left, top = (width - side) // 2, (height - side) // 2
+    edges = (left, width - side - left, top, height - side - top)
+    return torch.nn.functional.pad(small, edges, mode="replicate")

@@ -7,6 +7,7 @@ shape with shape (two objects, position), count with shape (counting), shape wit
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.resources import files
 from itertools import combinations
@@ -58,8 +59,10 @@ def in_spec(spec: Spec) -> set[tuple[str, tuple]]:
     }
 
 
-def sample_allowed(rng: np.random.Generator) -> Scene:
-    """Draw a scene of the world that shows no held-out combination."""
-    while in_scene(scene := sample_scene(rng)):
+def sample_allowed(
+    rng: np.random.Generator, sample: Callable[[np.random.Generator], Scene] = sample_scene
+) -> Scene:
+    """Draw a scene of the world, or of one of its sorts, that shows no held-out combination."""
+    while in_scene(scene := sample(rng)):
         pass
     return scene
