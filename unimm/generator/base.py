@@ -76,7 +76,8 @@ class Generator(nn.Module):
         size: Size = None,
     ) -> Tensor:
         """Return the velocity [B N C], float32, of latents x_t [B N C] at times t [B]."""
-        return self.features(x_t, t, conditions, (), dropped, size)[0]
+        output = self.dit(x_t, t, conditions, dropped, size)  # its forward: what compiles and shards it
+        return PREDICTIONS[self.settings.flow.prediction](output, x_t, t).float()
 
     def flow_losses(
         self,

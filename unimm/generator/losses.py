@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class FlowLosses(NamedTuple):
     """The terms of each sample, the times they were drawn at, and what the blocks said."""
 
+    total: Tensor  # [B] what is minimised: flow + direction_weight * direction
     flow: Tensor  # [B] weighted squared error of the velocity
     direction: Tensor | None  # [B] 1 - cos(velocity, target), where the settings ask for it
     t: Tensor  # [B] after the shift
@@ -48,11 +49,15 @@ def flow_losses(
     hidden: list[Tensor] = []
 
     def velocity(x_t: Tensor, t: Tensor) -> Tensor:
+        if not at:
+            return model.velocity(x_t, t, conditions, dropped, size)
         v, states = model.features(x_t, t, conditions, at, dropped, size)
         hidden.extend(states)
         return v
 
     if not flow.direction_weight:
-        return FlowLosses(velocity_loss(velocity, x, noise, t, flow.weight), None, t, hidden)
+        error = velocity_loss(velocity, x, noise, t, flow.weight)
+        return FlowLosses(error, error, None, t, hidden)
     error, direction = directed_loss(velocity, x, noise, t)
-    return FlowLosses(error * flow.weight(t), direction, t, hidden)
+    error = error * flow.weight(t)
+    return FlowLosses(error + flow.direction_weight * direction, error, direction, t, hidden)

@@ -167,7 +167,7 @@ class _Loop:
         for _ in range(recipe.accumulation):
             start, batch = next(batches)
             generator = draws(recipe.seed, start, engine.device)
-            losses = engine.losses(to_device(batch, engine.device), generator)
+            losses = self._losses(start, to_device(batch, engine.device), generator)
             engine.backward(losses["loss"])
             for name, value in losses.items():
                 share = value.detach().double() / recipe.accumulation
@@ -177,6 +177,15 @@ class _Loop:
         state.samples += recipe.batch_size
         state.interval_steps += 1
         self._count_seconds()
+
+    def _losses(self, start: int, batch: Any, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        try:
+            return self.engine.losses(batch, generator)
+        except FloatingPointError as error:  # a stage that looks for itself knows where it happened
+            raise FloatingPointError(
+                f"step {self.state.step + 1}: {error}; the last checkpoint is {checkpoint.latest(self.run)}; "
+                f"lower optim.lr, or look at the batch from position {start} on"
+            ) from error
 
     def _count_seconds(self) -> None:
         now = time.monotonic()

@@ -38,12 +38,26 @@ def _instruct() -> tuple[type, Callable[[Any], Any]]:
     return InstructRecipe, InstructStage
 
 
+def _class_conditional() -> tuple[type, Callable[[Any], Any]]:
+    from unimm.training.class_conditional import ClassRecipe, ClassStage
+
+    return ClassRecipe, ClassStage
+
+
+def _text_to_image() -> tuple[type, Callable[[Any], Any]]:
+    from unimm.training.text_to_image import TextRecipe, TextStage
+
+    return TextRecipe, TextStage
+
+
 # Each imports its stage when asked: a stage brings in its rooms.
 STAGES: dict[str, Callable[[], tuple[type, Callable[[Any], Any]]]] = {
     "encoder": _encoder,
     "decoder": _decoder,
     "joint": _joint,
     "instruct": _instruct,
+    "class_conditional": _class_conditional,
+    "text_to_image": _text_to_image,
 }
 
 

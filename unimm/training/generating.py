@@ -1,0 +1,133 @@
+"""What the stages of the generators share: latents of the world's pictures, who learns, the product."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.progress import Progress
+from torch import Tensor
+
+from unimm.data.cache import CacheLayout, LatentCache, fill_cache
+from unimm.data.world import PictureStore
+from unimm.dit.bound import refuse_narrow
+from unimm.generator import Generator
+from unimm.latents.autoencoder import RAE
+from unimm.latents.pixels import resize_pixels
+from unimm.latents.vae import VAE
+from unimm.latents.vae_folder import load_vae
+from unimm.training import checkpoint
+from unimm.training.decoder import trained
+from unimm.training.joint import weights_hash
+from unimm.training.recipe import FROZEN, Group
+from unimm.weights.folder import load_strictly
+
+_SHARD = 20_000
+_PASS = 64  # pictures encoded at once into the cache
+
+
+def prepare(model: Generator, codec_run: str | None, vae: str | None, allow_narrow: bool) -> None:
+    """Refuse a body too narrow for its latents, and fill the latent space with its trained weights.
+
+    Args:
+        model: fresh.
+        codec_run: run folder of the decoder stage, for latents of kind rae.
+        vae: folder of a published VAE, for latents of a VAE's kind.
+        allow_narrow: the recipe's word that a narrow body is wanted.
+
+    Raises:
+        ValueError: a narrow body, or a source that is missing or of no use to this kind of latents.
+    """
+    refuse_narrow(model.settings.dit, allow_narrow)
+    space, kind = model.space, model.settings.latents["kind"]
+    needs = {"codec_run": isinstance(space, RAE), "vae": isinstance(space, VAE)}
+    for name, value in (("codec_run", codec_run), ("vae", vae)):
+        if needs[name] != (value is not None):
+            wanted = "a folder" if needs[name] else "null"
+            raise ValueError(f"{name}: expected {wanted} for latents of kind {kind!r}, got {value}")
+    if codec_run is not None:
+        for name in ("encoder", "statistics", "decoder"):
+            load_strictly(getattr(space, name), trained(codec_run, name), name)
+    if vae is not None:
+        found = load_vae(vae, space.config.packing, space.config.image_size)
+        load_strictly(space, found.state_dict(), vae)
+    space.eval().requires_grad_(False)
+
+
+def fitted(model: Generator, pixels: Tensor) -> Tensor:
+    """Return square pixels [B 3 S S] at the size that the latent space takes."""
+    encoder = getattr(model.space, "encoder", None)
+    return resize_pixels(pixels, (model.space if encoder is None else encoder).config.image_size)
+
+
+def cached_latents(model: Generator, store: PictureStore, folder: str) -> LatentCache:
+    """Return the latents of a store's pictures, encoded on first use."""
+    space = model.settings.space
+    made_by = f"{weights_hash(model.space)}/{store.seed}/{store.scenes}"
+    layout = CacheLayout(store.count, space.grid**2, space.channels, _SHARD, made_by)
+
+    @torch.no_grad()
+    def encode(start: int, stop: int) -> Tensor:
+        return model.encode_image(fitted(model, store.pixels_of(range(start, stop))))
+
+    with Progress() as progress:
+        task = progress.add_task("encoding pictures", total=store.count)
+        for done in fill_cache(folder, layout, encode, _PASS):
+            progress.update(task, completed=done)
+    return LatentCache(folder, layout.key)
+
+
+@torch.no_grad()
+def encoded(model: Generator, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Return latents [B N C] of pixels that fit the space; a VAE's are drawn from its posterior."""
+    if isinstance(model.space, VAE):
+        return model.space.sample(pixels, generator)
+    return model.encode_image(pixels)
+
+
+def body_groups(model: Generator, matrices: Literal["adamw", "muon"]) -> dict[str, Group]:
+    """Return who learns: the body, its lookups and outputs by AdamW, its matrices by what is asked for."""
+    wanted = {
+        "generator.dit": Group(optimizer=matrices),
+        "generator.dit.embed": Group(),
+        "generator.dit.labels": Group(),
+        "generator.dit.final.out": Group(),
+        "generator.space": FROZEN,
+    }
+    names = [f"generator.{name}." for name, _ in model.named_parameters()]
+    return {key: group for key, group in wanted.items() if any(n.startswith(key + ".") for n in names)}
+
+
+def compile_body(model: Generator) -> None:
+    """Compile both ways into the body, in place."""
+    model.dit.compile()
+    model.dit.features = torch.compile(model.dit.features)
+
+
+def export(model: Generator, newest: Path, folder: Path) -> None:
+    """Write the (averaged) weights of a checkpoint as a generator's folder."""
+    whole = type(model)(model.settings)
+    prefix = "generator."
+    saved = checkpoint.averaged_state(newest)
+    state = {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)}
+    load_strictly(whole, state, str(newest))
+    if hasattr(model, "text"):
+        whole.text.words = model.text.words
+    whole.save_pretrained(folder)
+
+
+def repeated(x: Tensor, n: int) -> Tensor:
+    """Return each row n times, one after the other."""
+    return x.repeat_interleave(n, dim=0) if n > 1 else x
+
+
+def means(terms: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+    """Return the means of the terms that there are."""
+    return {name: term.mean() for name, term in terms.items() if term is not None}
+
+
+def spread(options: Sequence[Any], count: int) -> list[Any]:
+    """Return `count` of the options, evenly from first to last."""
+    return [options[index * len(options) // count] for index in range(min(count, len(options)))]
