@@ -24,7 +24,7 @@ class Body(nn.Module):
     """A velocity network of modulated blocks; a subclass says how the blocks are joined, in `velocity`.
 
     Where one condition serves all tokens, the modulations of every step could be computed before the
-    first. They are 1.0 % of a forward pass of XL width at batch 1 and 0.3 % at batch 4 (256 tokens, one CPU
+    first. They are about 1 % of a forward pass of XL width at batch 1, 0.3 % at batch 4 (256 tokens, one CPU
     core, float32), and would be kept for every step and sample, so they are not.
     """
 
