@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from unimm.config import load
+from unimm.generator import ClassGenerator, GeneratorSettings, TextGenerator
 from unimm.model import ModelSettings, UniMM, UniMMConfig
 from unimm.training.stages import STAGES
 
@@ -22,6 +23,8 @@ def settings_of(path: Path) -> type:
     kind = path.relative_to(ROOT / "configs").parts[0]
     if kind == "model":
         return ModelSettings
+    if kind == "generator":
+        return GeneratorSettings
     if kind == "train":
         stages = [stage for stage in STAGES if path.stem == stage or path.stem.endswith(f"_{stage}")]
         assert stages, f"{path.name}: a recipe's name ends in its stage, one of {', '.join(STAGES)}"
@@ -29,19 +32,26 @@ def settings_of(path: Path) -> type:
     raise AssertionError(f"{path}: say here what a file of configs/{kind}/ fills")
 
 
+def built(settings: ModelSettings | GeneratorSettings) -> torch.nn.Module:
+    if isinstance(settings, ModelSettings):
+        return UniMM(UniMMConfig(settings))
+    return (ClassGenerator if settings.text is None else TextGenerator)(settings)
+
+
 each_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
 def test_there_are_configs_for_models_and_for_training():
-    assert {path.relative_to(ROOT / "configs").parts[0] for path in CONFIGS} >= {"model", "train"}
+    kinds = {path.relative_to(ROOT / "configs").parts[0] for path in CONFIGS}
+    assert kinds >= {"model", "generator", "train"}
 
 
 @each_config
 def test_a_config_builds(path):
     settings = load(settings_of(path), path)
-    if isinstance(settings, ModelSettings):
+    if isinstance(settings, ModelSettings | GeneratorSettings):
         with torch.device("meta"):  # large models among them
-            model = UniMM(UniMMConfig(settings))
+            model = built(settings)
         assert sum(parameter.numel() for parameter in model.parameters()) > 0
 
 

@@ -32,7 +32,7 @@ def refuse_nonfinite(
         return
     broken = ~torch.isfinite(each)
     times = t[broken] if broken.any() else t
-    shown = ", ".join(f"{time:.4f}" for time in times[:4].detach().tolist()) + (", ..." if len(times) > 4 else "")
+    shown = ", ".join(f"{time:.4f}" for time in times[:4].tolist()) + (", ..." if len(times) > 4 else "")
     raise FloatingPointError(
         f"expected a finite loss, got {float(loss.detach())} at t = {shown}; it first appeared in "
         f"{first_room(given, modules, again)}"
