@@ -152,7 +152,7 @@ def measure(
             after = _seconds(yardstick, turn, plan, on_round)
             if turn:
                 rate = 2 * yardstick.flops / (before + after)
-                yardstick.note(after, rate)
+                yardstick.note(after, yardstick.flops / after)
                 task.note(seconds, rate)
             before = after
     return [task.speed() for task in (yardstick, *work)]
