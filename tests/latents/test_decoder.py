@@ -40,13 +40,13 @@ def test_an_unknown_size_suggests_the_nearest():
 def test_each_colour_has_its_own_mean_and_std():
     config = dataclasses.replace(SMALL, pixel_mean=IMAGENET_MEAN, pixel_std=IMAGENET_STD)
     decoder = RAEDecoder(config)
-    patches = torch.ones(1, 16, 48)
-    wanted = torch.tensor(IMAGENET_MEAN) + torch.tensor(IMAGENET_STD)
+    patches = torch.full((1, 16, 48), 2.0)
+    wanted = torch.tensor(IMAGENET_MEAN) + 2 * torch.tensor(IMAGENET_STD)
     drawn = decoder.pixels(patches)
     assert drawn.shape == (1, 3, 16, 16)
     torch.testing.assert_close(drawn[0, :, 3, 5], wanted)
     alike = RAEDecoder(dataclasses.replace(SMALL, pixel_mean=0.4, pixel_std=(0.2, 0.2, 0.2)))
-    torch.testing.assert_close(alike.pixels(patches), torch.full((1, 3, 16, 16), 0.6))
+    torch.testing.assert_close(alike.pixels(patches), torch.full((1, 3, 16, 16), 0.8))
 
 
 def test_a_triple_may_come_from_a_file_as_a_list():
