@@ -18,6 +18,7 @@ from unimm.latents.encoders.presets import encoder_preset
 from unimm.latents.encoders.published import load_encoder
 from unimm.latents.pixels import load_image, resize_pixels, to_images, to_pixels
 from unimm.latents.statistics import LatentStatistics, Welford
+from unimm.latents.targets import Target, TargetConfig, load_target, target_config
 
 __all__ = [
     "DECODERS",
@@ -33,6 +34,8 @@ __all__ = [
     "RAEConfig",
     "RAEDecoder",
     "SiglipEncoder",
+    "Target",
+    "TargetConfig",
     "Welford",
     "build_encoder",
     "build_latent_space",
@@ -41,7 +44,9 @@ __all__ = [
     "encoder_preset",
     "load_encoder",
     "load_image",
+    "load_target",
     "resize_pixels",
+    "target_config",
     "to_images",
     "to_pixels",
 ]
