@@ -64,7 +64,7 @@ def test_webssl_keeps_its_norm(recorded):
         errors[heads] = (encoder.encode(pixels) - wanted).abs().max().item()
     best, *others = sorted(errors.values())
     assert best < 1e-5
-    assert others[0] > 1e-4
+    assert others[0] > 10 * best
 
 
 ROUND_TRIPS = {
