@@ -8,6 +8,7 @@ import torch
 from unimm.dit.mmdit import MMDiT, MMDiTConfig, TextConditions
 from unimm.dit.positions import CroppedPositions
 from unimm.flow import euler, guided
+from unimm.flow.grids import diffusers_grid
 from unimm.weights import load_strictly
 from unimm.weights.sd3 import diffusers_sd3
 from unimm.weights.sd3_config import mmdit_config
@@ -126,6 +127,10 @@ def test_the_guided_loop(recorded):
         lambda x, t: published.dit(x, t, negative, size=published.size),
         recorded.value["cfg_scale_in_loop"],
     )
+    sigmas = loop["sigmas"].double()
+    # The last time before 0 is 1/1000 shifted twice: that tells the shift.
+    alpha = (sigmas[-2] / (1 - sigmas[-2]) * 999).sqrt().item()
+    torch.testing.assert_close(diffusers_grid(len(sigmas) - 1, alpha), sigmas, atol=1e-6, rtol=0)
     states = []
     euler(velocity, tokens(loop["latents_in"]), loop["sigmas"], lambda i, x: states.append(x))
     assert len(states) == len(loop["timesteps"])
