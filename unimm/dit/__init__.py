@@ -5,6 +5,7 @@ from unimm.dit.bound import output_width, refuse_narrow, width_bound
 from unimm.dit.config import DDTConfig, DiTConfig
 from unimm.dit.ddt import DDT
 from unimm.dit.lightning import LightningDiT
+from unimm.dit.mmdit import MMDiT, MMDiTConfig, TextConditions
 from unimm.dit.padding import pad_swiglu, padded
 from unimm.dit.presets import PRESETS, preset
 
@@ -15,6 +16,9 @@ __all__ = [
     "DDTConfig",
     "DiTConfig",
     "LightningDiT",
+    "MMDiT",
+    "MMDiTConfig",
+    "TextConditions",
     "body_classes",
     "output_width",
     "pad_swiglu",
