@@ -3,6 +3,7 @@
 B batch            T text positions     N latent tokens       Q queries
 D LLM width        C latent channels    W DiT width           Z condition width
 Hp Wp pixels       V vocabulary         I context images      J target images
+L text tokens      S text width         P pooled text width   M patches of latents (DiT tokens)
 """
 
 from __future__ import annotations
