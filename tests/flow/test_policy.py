@@ -55,6 +55,11 @@ def test_pure_noise_takes_the_second_time_for_its_own():
     )
 
 
+def test_one_step_is_enough_below_pure_noise():
+    drawn = grpo_trajectory(velocity, torch.ones(2, 1), torch.tensor([0.5, 0.0]), draw=noise())
+    assert drawn.log_probs.shape == (1, 2)
+
+
 def test_bad_input_is_refused():
     x = torch.ones(2, 1)
     with pytest.raises(ValueError, match="level: expected a positive noise level"):
@@ -63,6 +68,8 @@ def test_bad_input_is_refused():
         grpo_trajectory(velocity, x, clean_grid(3).flip(0), draw=noise())
     with pytest.raises(ValueError, match="step: expected 0 <= end < t <= 1"):
         grpo_step(x, x, 0.5, 0.6, 0.9)
+    with pytest.raises(ValueError, match="highest: expected a time between 0 and 1"):
+        grpo_step(x, x, 1.0, 0.6, 1.0)
     with pytest.raises(ValueError, match="x: expected finite"):
         grpo_trajectory(velocity, x * math.nan, clean_grid(3), draw=noise())
     with pytest.raises(ValueError, match="velocity: expected the shape of x"):

@@ -64,10 +64,10 @@ def grpo_step(v: Tensor, x: Tensor, t: float, end: float, highest: float, level:
         ValueError: v has another shape than x, or the times do not fall inside [0, 1].
     """
     check_velocity(v, x)
-    if not 0 <= end < t <= 1 + ROUNDING or not 0 < highest < 1:
-        raise ValueError(
-            f"step: expected 0 <= end < t <= 1 and 0 < highest < 1, got t={t}, end={end}, highest={highest}"
-        )
+    if not 0 <= end < t <= 1 + ROUNDING:
+        raise ValueError(f"step: expected 0 <= end < t <= 1, got t={t} and end={end}")
+    if t >= 1 and not 0 < highest < 1:
+        raise ValueError(f"highest: expected a time between 0 and 1 to stand in for t = 1, got {highest}")
     std = grpo_std(t, highest, level)
     return Step(mean_step(x, v, t, end - t, std * std), std * math.sqrt(t - end))
 
