@@ -305,3 +305,13 @@ def test_latents_that_are_no_numbers_are_named(folder):
     batch["latents"][1, 2, 3] = torch.inf
     with pytest.raises(FloatingPointError, match="first appeared in the latents the step was given"):
         stage.step(batch, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("make", "stage"), [(class_recipe, ClassStage), (text_recipe, TextStage)])
+def test_a_short_run_lowers_the_loss(folder, make, stage):
+    train_for = {"num_steps": 80, "batch_size": 24, "log_every": 10, "optim": {"lr": 5e-3}}
+    recipe = make(folder, f"short-{stage.__name__}", train=train_for, noise_draws=2)
+    torch.manual_seed(0)
+    train(recipe.train, stage(recipe), recipe)
+    losses = [record["loss"] for record in read_metrics(recipe.train.output)]
+    assert losses[-1] < 0.8 * losses[0]
