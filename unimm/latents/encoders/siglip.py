@@ -47,5 +47,6 @@ class SiglipEncoder(Encoder):
     def reset_tables(self) -> None:
         """Recompute the index table that is in no checkpoint, on the device where it is."""
         super().reset_tables()
-        positions = self.embeddings.position_embedding.weight
-        self.embeddings.position_ids = torch.arange(len(positions), device=positions.device).expand(1, -1)
+        num_positions = (self.config.table_size // self.config.patch_size) ** 2
+        device = self.embeddings.position_embedding.weight.device
+        self.embeddings.position_ids = torch.arange(num_positions, device=device).expand(1, -1)

@@ -34,7 +34,7 @@ class Encoder(nn.Module, ABC):
     def __init__(self, config: EncoderConfig, tower: nn.Module | None = None):
         super().__init__()
         self.config = config
-        if isinstance(config.pixel_mean, tuple) or isinstance(config.pixel_std, tuple):
+        if not all(isinstance(x, int | float) for x in (config.pixel_mean, config.pixel_std)):
             device = torch.empty(0).device  # the current one, which may be "meta"
             for name in ("pixel_mean", "pixel_std"):
                 self.register_buffer(name, colours(getattr(config, name)).to(device), persistent=False)
@@ -115,13 +115,16 @@ class Encoder(nn.Module, ABC):
 
     def reset_tables(self) -> None:
         """Recompute the constants that are in no checkpoint, on the device where they are."""
+        self._reset_colours()
+        forget_positions(self.embeddings)
+
+    def _reset_colours(self) -> None:
         for name in ("pixel_mean", "pixel_std"):
             if name in self._buffers:
                 setattr(self, name, colours(getattr(self.config, name)).to(getattr(self, name).device))
-        forget_positions(self.embeddings)
 
     def _apply(self, fn, recurse: bool = True):
         """Move or cast as usual, but keep the pixel means float32."""
         super()._apply(fn, recurse)
-        self.reset_tables()
+        self._reset_colours()
         return self
