@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.text.small_sd3 import small_config
-from tests.training.road import DECODER, ENCODER, decoder_recipe, encoder_recipe, run_of
-from unimm.config import build
+from tests.training.generators import DDT, MMDIT, PIXELS, RAE, TEXT, class_recipe, recipe_of, text_recipe
+from tests.training.road import decoder_recipe, encoder_recipe
 from unimm.generator import ClassGenerator, TextGenerator
 from unimm.training import checkpoint
-from unimm.training.class_conditional import ClassRecipe, ClassStage
+from unimm.training.class_conditional import ClassStage
 from unimm.training.decoder import DecoderStage, trained
 from unimm.training.encoder import EncoderStage
 from unimm.training.log import read_metrics
 from unimm.training.loop import train
-from unimm.training.text_to_image import TextRecipe, TextStage
+from unimm.training.text_to_image import TextStage
 from unimm.world.classes import CLASSES
-
-RAE = {"kind": "rae", "encoder": ENCODER, "decoder": DECODER}
-PIXELS = {"kind": "pixels", "patch_size": 2, "image_size": 12}  # 36 tokens of 12 channels
-SIZES = {"channels": 16, "width": 16, "depth": 1, "heads": 2, "grid": 3}
-BY_CLASS = {**SIZES, "condition_width": 16, "num_classes": len(CLASSES)}
-DDT = {"kind": "ddt", **BY_CLASS, "num_frequencies": 8, "head_width": 24, "head_heads": 2, "head_depth": 1}
-LIGHTNING = {"kind": "lightning", **BY_CLASS, "time": "sinusoid", "condition_activations": 1}
-SIT = {"kind": "sit", **BY_CLASS, "channels": 12, "grid": 6, "width": 48, "depth": 2}
-TEXT = {**asdict(small_config(clip_g=None, towers=("clip_l", "t5"))), "width": 16}
-TEXT["clip_l"] |= {"vocab_size": 560, "tokens": 24}
-MMDIT = {"kind": "mmdit", **SIZES, "sequence_width": 16, "pooled_width": 6}
 
 
 @pytest.fixture(scope="module")
@@ -40,51 +28,6 @@ def folder(tmp_path_factory):
     for recipe, stage in ((encoder_recipe(folder), EncoderStage), (decoder_recipe(folder), DecoderStage)):
         train(recipe.train, stage(recipe), recipe)
     return folder
-
-
-def class_recipe(folder: Path, name: str = "ddt", **changes) -> ClassRecipe:
-    values = {
-        "train": run_of(folder, name, **changes.pop("train", {})),
-        "generator": {"body": DDT, "latents": RAE},
-        "pictures": {"folder": str(folder / "singles"), "count": 40, "pixels": 24, "scenes": "single"},
-        "codec_run": str(folder / "decoder"),
-    }
-    return build(ClassRecipe, {**values, **changes})
-
-
-def text_recipe(folder: Path, name: str = "text", **changes) -> TextRecipe:
-    values = {
-        "train": run_of(folder, name, **changes.pop("train", {})),
-        "generator": {"body": MMDIT, "latents": RAE, "text": TEXT},
-        "pictures": {"folder": str(folder / "pictures"), "count": 40, "pixels": 24, "seed": 1},
-        "text": {"words": str(folder / "words"), "lr_scale": 1.0},
-        "codec_run": str(folder / "decoder"),
-    }
-    return build(TextRecipe, {**values, **changes})
-
-
-REPA = {
-    "generator": {"body": SIT, "latents": PIXELS},
-    "codec_run": None,
-    "alignment": {"encoder": ENCODER, "block": 1, "hidden": 32},
-}
-CLASS_RECIPES = {
-    "ddt": {"latents": "singles-latents"},
-    "lightning": {
-        "generator": {"body": LIGHTNING, "latents": RAE, "flow": {"direction_weight": 1.0, "alpha": 1.0}},
-        "noise_draws": 2,
-    },
-    "sit": REPA,
-}
-
-
-def recipe_of(folder: Path, name: str, **changes) -> ClassRecipe:
-    parts = dict(CLASS_RECIPES[name])
-    if "latents" in parts:
-        parts["latents"] = str(folder / parts["latents"])
-    if "alignment" in parts:
-        parts["alignment"] = {**parts["alignment"], "encoder_run": str(folder / "encoder")}
-    return class_recipe(folder, name, **parts, **changes)
 
 
 @pytest.mark.parametrize(
