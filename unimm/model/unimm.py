@@ -15,7 +15,7 @@ from unimm.connector import Connector
 from unimm.dit.lightning import LightningDiT
 from unimm.flow.prediction import PREDICTIONS
 from unimm.latents.decoder import RAEDecoder
-from unimm.latents.encoder import SiglipEncoder
+from unimm.latents.encoder import build_encoder
 from unimm.latents.statistics import LatentStatistics
 from unimm.llm.decoding import llm_states
 from unimm.llm.queries import QueryTokens
@@ -62,7 +62,7 @@ class UniMM(PreTrainedModel):
         self.projector = Projector(channels, width, settings.projector_depth)
         self.connector = Connector(width, settings.dit.condition_width, settings.connector_depth)
         self.dit = LightningDiT(settings.dit)
-        self.encoder = SiglipEncoder(settings.encoder)
+        self.encoder = build_encoder(settings.encoder)
         self.statistics = LatentStatistics(settings.num_queries, channels)
         self.decoder = RAEDecoder(settings.decoder)
         self.tokenizer: Any = None  # set by from_pretrained, or by whoever builds a model from a config

@@ -108,7 +108,7 @@ class DecoderStage:
         """Return what each block of the encoder sees, [B C h w] each."""
         encoder = self.modules["encoder"]
         small = resize_pixels(pixels, self.recipe.encoder.image_size)
-        hidden = encoder.embeddings((small - self.recipe.encoder.pixel_mean) / self.recipe.encoder.pixel_std)
+        hidden = encoder.embeddings(encoder.standardise(small))
         maps = []
         for layer in encoder.layers:
             hidden = layer(hidden, attention_mask=None)
