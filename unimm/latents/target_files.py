@@ -1,46 +1,14 @@
-"""Published files of REPA's targets: opened without running code, and their names turned into timm's."""
+"""Published files of REPA's targets: their names turned into timm's."""
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 State = Mapping[str, Any]
-
-
-def read_file(path: Path) -> State:
-    """Return the content of a safetensors file, or of a pickle of nothing but tensors and plain values.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: neither of the two.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"target: no file at {path}")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path}: not readable as safetensors, cut short? ({error})") from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"{path}: expected a pickle of nothing but tensors and plain values; code in it is not run. "
-            f"Of an archive of code save the state dict alone ({str(error).splitlines()[0]})"
-        ) from None
-    if not isinstance(state, Mapping):
-        raise ValueError(f"{path}: expected names of tensors, got {type(state).__name__}")
-    return state
 
 
 def check_names(expected: Mapping[str, Tensor], found: State, name: str) -> None:

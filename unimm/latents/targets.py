@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unimm.files import read_tensors
 from unimm.latents.decoder import IMAGENET_MEAN, IMAGENET_STD, colours
 from unimm.latents.target_files import (
     State,
@@ -24,7 +25,6 @@ from unimm.latents.target_files import (
     read_clip,
     read_dinov1,
     read_dinov2,
-    read_file,
     read_ijepa,
     read_mae,
     read_mocov3,
@@ -151,7 +151,7 @@ def load_target(path: str | Path, config: TargetConfig | str) -> Target:
         ValueError: an unknown name, a file that cannot be read so, or tensors that do not fit, all listed.
     """
     target = Target(target_config(config) if isinstance(config, str) else config)
-    target.load(read_file(Path(path)), str(path))
+    target.load(read_tensors(path), str(path))
     return target
 
 

@@ -12,10 +12,14 @@ from typing import Any
 
 import torch
 
+from unimm.files import read_tensors
 from unimm.latents.encoder import encoder_class
 from unimm.latents.encoders.config import EncoderConfig
 from unimm.latents.encoders.presets import COLOURS, PRESETS
 from unimm.latents.encoders.tower import Encoder
+
+PICKLED = "pytorch_model.bin"
+"""Weights of a folder without safetensors."""
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -136,14 +140,15 @@ def _load_tower(folder: Path, config: EncoderConfig, dtype: torch.dtype) -> torc
     published = encoder_class(config.kind)
     safe = any(folder.glob("*.safetensors"))
     try:
+        state = None if safe else read_tensors(folder / PICKLED)
         with _quiet():
             tower, found = published.tower_class().from_pretrained(
-                folder,
+                folder if safe else None,
+                state_dict=state,
                 config=published.tower_config(config),
                 dtype=dtype,
                 local_files_only=True,
                 use_safetensors=safe,
-                weights_only=True,
                 ignore_mismatched_sizes=True,  # they are listed below
                 output_loading_info=True,
             )
@@ -190,7 +195,7 @@ def _folder(source: str | Path, hub: dict[str, Any]) -> Path:
     try:
         folder = Path(snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors"], **hub))
         if not any(folder.glob("*.safetensors")):
-            snapshot_download(str(source), allow_patterns=["pytorch_model.bin"], **hub)
+            snapshot_download(str(source), allow_patterns=[PICKLED], **hub)
         return folder
     except (OSError, ValueError) as error:
         raise FileNotFoundError(f"encoder: hub model {source} cannot be had: {error}") from error
