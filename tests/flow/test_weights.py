@@ -111,3 +111,10 @@ def test_the_loss_multiplies_each_sample():
 def test_settings_that_make_no_weight_are_refused(settings, said):
     with pytest.raises(ValueError, match=said):
         Weight(**settings)
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_a_time_that_rounded_to_an_end_has_a_finite_weight(kind):
+    ends = torch.tensor([0.0, 1.0])
+    assert Weight(kind)(ends).isfinite().all()
+    torch.testing.assert_close(Weight(kind)(ends), Weight(kind)(torch.tensor([2.0**-24, 1 - 2.0**-24])))

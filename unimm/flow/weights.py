@@ -26,6 +26,9 @@ from unimm.flow.checks import pick, refuse_unused
 EDM_SIGMA_DATA = 0.5
 """The standard deviation of the data that EDM's preconditioning assumes (Karras et al. 2022)."""
 
+NEAREST = 2.0**-24
+"""How near weights are asked for at 0 and 1, where most are 0 times infinity."""
+
 
 def log_snr(t: Tensor) -> Tensor:
     """Return lambda = 2 log((1 - t) / t), the log-SNR of the straight path; +inf at t = 0, -inf at t = 1."""
@@ -167,8 +170,9 @@ class Weight:
         density.check_mode_scale(self.scale)
 
     def __call__(self, t: Tensor) -> Tensor:
-        """Return the weight at t, of any shape, in the dtype of t."""
-        row = WEIGHTS[self.kind]
+        """Return the weight at t, of any shape, in the dtype of t; at 0 and 1, which a draw can round to,
+        that of the nearest time that float32 tells apart from them."""
+        row, t = WEIGHTS[self.kind], t.clamp(NEAREST, 1 - NEAREST)
         return row.at(
             t, **{field.name: getattr(self, field.name) for field in fields(self) if field.name in row.uses}
         )
