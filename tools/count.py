@@ -15,15 +15,19 @@ from rich.console import Console
 from rich.table import Table
 
 from unimm.training.count import Count, Counts, total
-from unimm.training.inventory import count_file, count_named, names
+from unimm.training.counted_files import count_file
+from unimm.training.inventory import count_named, names
 
 
 def count_all(asked: list[str]) -> dict[str, Counts]:
     """Return the counts of everything asked for: names, files, and overrides of the files."""
-    overrides = [word for word in asked if "=" in word]
+    known, files = set(names()), [word for word in asked if word.endswith((".yaml", ".yml"))]
+    overrides = [word for word in asked if "=" in word and word not in known]
+    if overrides and not files:
+        raise ValueError(f"overrides: expected a config file beside {overrides}, got none")
     found = {}
     for word in asked:
-        if word.endswith((".yaml", ".yml")):
+        if word in files:
             found[word] = count_file(word, overrides)
         elif word not in overrides:
             found[word] = count_named(word)
@@ -63,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 100)
     try:
         found = count_all(names() if given.all else given.what)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ImportError) as error:
         print(error, file=sys.stderr)
         return 2
     if given.all:

@@ -19,6 +19,13 @@ def test_a_name_and_a_file_are_shown_and_written(capsys, tmp_path):
     assert rooms["total"]["macs"] == sum(r["macs"] for name, r in rooms.items() if name != "total")
 
 
+def test_a_name_may_hold_a_sign_that_overrides_hold(capsys):
+    assert main(["MM-DiT d=15"]) == 0
+    assert "MM-DiT d=15" in capsys.readouterr().out
+    assert main(["MM-DiT d=15", "dit.depth=2"]) == 2
+    assert "expected a config file beside ['dit.depth=2']" in capsys.readouterr().err
+
+
 def test_names_are_listed(capsys):
     assert main(["--list"]) == 0
     assert "DiT^DH-XL" in capsys.readouterr().out.splitlines()

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from unimm.dit.mmdit import MMDiTConfig, depth_sizes
-from unimm.dit.sit import SiTConfig
+from unimm.config import load
 from unimm.latents.decoder import decoder_config
+from unimm.latents.vae import SDVAEConfig
 from unimm.model import UniMM, UniMMConfig
 from unimm.model.config import ModelSettings
 from unimm.training.count import Count, body_room, count, total
+from unimm.training.counted_files import count_file
 from unimm.training.inventory import (
     PROJECTOR,
     bare,
-    count_body,
     count_decoder,
-    count_file,
+    count_latent_space,
     count_named,
     names,
 )
@@ -79,22 +80,29 @@ def test_the_wide_head_costs_what_its_parts_cost():
 
 
 def test_sit_with_its_projector_is_repa_s_model():
-    sit = SiTConfig(channels=4, width=1152, depth=28, heads=16, condition_width=1152, grid=32)
-    found = total(count_body("sit", sit)) + total(count_named(PROJECTOR))
+    found = total(count_named("SiT-XL/2")) + total(count_named(PROJECTOR))
     close((found.parameters + found.tables) / 1e6, 683.2)
     close(found.macs / 1e9, 120.7)
 
 
 @pytest.mark.parametrize(("depth", "billions"), [(15, 0.50), (18, 0.86), (24, 2.04), (30, 3.98), (38, 8.09)])
 def test_the_sizes_of_stable_diffusion_3(depth, billions):
-    config = MMDiTConfig(
-        channels=16, grid=128, patch_size=2, sequence_width=4096, pooled_width=2048, **depth_sizes(depth)
-    )
-    counts = count_body("mmdit", config)
+    counts = count_named(f"MM-DiT d={depth}")
     blocks = sum(counts[room].parameters for room in ("attention", "mlp", "modulation"))
     # The rule 36 d (64 d)^2 leaves out biases; text ends early in the last block, which weighs in small ones.
     assert blocks / 1e9 == pytest.approx(billions, rel=0.04)
     assert "other" not in counts
+
+
+def test_two_wide_blocks_are_the_published_difference():
+    narrow, wide = (total(count_named(f"Scale-RAE 2.4B{head}")) for head in ("", " wide head"))
+    close((wide.parameters - narrow.parameters) / 1e9, 0.28)
+
+
+def test_a_vae_s_decoder_costs_what_is_published():
+    counts = count_latent_space("sd_vae", SDVAEConfig())
+    assert set(counts) == {"encoder", "decoder"}
+    assert counts["decoder"].macs / 1e9 == pytest.approx(310.4, rel=0.005)  # theirs leaves out attention
 
 
 def test_a_decoder_of_twice_the_resolution():
@@ -153,8 +161,6 @@ def test_a_path_has_its_room(path, room):
 
 
 def test_a_config_file_is_counted_as_the_model_it_makes():
-    from unimm.config import load
-
     settings = load(ModelSettings, TINY)
     with torch.device("meta"):
         model = UniMM(UniMMConfig(settings))
@@ -166,16 +172,38 @@ def test_a_config_file_is_counted_as_the_model_it_makes():
     assert total(count_file(TINY, ["dit.depth=6"])).parameters > total(counts).parameters
 
 
+CONFIGS = sorted(str(path) for path in Path("configs").rglob("*.yaml"))
+WITHOUT_SIZES = "configs/train/tiny_instruct.yaml"  # goes on with another run's model
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path != WITHOUT_SIZES])
+def test_every_config_can_be_counted(path):
+    counts = count_file(path)
+    assert not [room for room in counts if room.endswith("other")]
+    assert all(found.parameters + found.tables > 0 for found in counts.values())
+
+
+def test_text_encoders_are_counted_with_the_body_that_reads_them():
+    counts = count_file("configs/generator/sd3_medium.yaml")
+    sizes = {room: found.parameters / 1e6 for room, found in counts.items() if room.startswith("text")}
+    assert set(sizes) == {"text clip_l", "text clip_g", "text t5"}
+    close(sizes["text clip_l"], 123.65)  # CLIP ViT-L/14's text model with its projection
+    close(sizes["text t5"], 4762.31)  # the encoder of T5 v1.1 XXL
+    few = count_file("configs/generator/sd3_medium.yaml", ["text.t5.tokens=77"])
+    assert few["dit mlp"].macs < counts["dit mlp"].macs
+
+
 def test_a_generator_s_sections_are_counted(tmp_path):
     decoder = "{channels: 8, width: 16, depth: 1, heads: 2, mlp_width: 32, patch_size: 2, grid: 4}"
+    encoder = "{image_size: 8, patch_size: 2, width: 8, depth: 1, heads: 2, mlp_width: 16}"
     body = (
         "{kind: ddt, channels: 8, width: 16, depth: 1, heads: 2, condition_width: 16, grid: 4, head_heads: 4,"
     )
     path = tmp_path / "small.yaml"
-    latents = f"{{kind: rae, decoder: {decoder}}}"
+    latents = f"{{kind: rae, encoder: {encoder}, decoder: {decoder}}}"
     path.write_text(f"generator:\n  body: {body} head_width: 32, num_classes: 3}}\n  latents: {latents}\n")
     counts = count_file(path)
-    assert {"dit attention", "dit head attention", "dit labels", "decoder"} <= set(counts)
+    assert {"dit attention", "dit head attention", "dit labels", "encoder", "decoder"} <= set(counts)
     path.write_text(f"latents: {latents}\nbody: {{kind: dtt}}\n")
     with pytest.raises(ValueError, match="did you mean 'ddt'"):
         count_file(path)
@@ -188,6 +216,8 @@ def test_a_generator_s_sections_are_counted(tmp_path):
         ("a: {b: [}\n", "could not read YAML"),
         ("train: {output: runs}\n", "expected at least one of the sections encoder"),
         ("decoder: {width: 8}\n", "missing keys"),
+        ("body: {width: 8}\n", "body: expected a kind"),
+        ("latents: runs/latents\n", "expected at least one of the sections encoder"),
     ],
 )
 def test_a_file_that_holds_nothing_to_count_is_refused(tmp_path, text, message):

@@ -49,8 +49,6 @@ BODY_ROOMS = (
 )
 """Rooms of a DiT body: a path belongs to the first pattern it begins with."""
 
-_TABLE = re.compile(r"(.*\.)?(positions|frequencies)(\.table)?")
-
 
 def count(module: nn.Module, forward: Callable[[], object], room_of: Callable[[str], str]) -> Counts:
     """Return the counts of every room of a module.
@@ -63,8 +61,10 @@ def count(module: nn.Module, forward: Callable[[], object], room_of: Callable[[s
     counts: dict[str, Count] = defaultdict(Count)
     for path, parameter in module.named_parameters():
         counts[room_of(path)] += Count(parameters=parameter.numel())
+    kept = module.state_dict()
     for path, table in module.named_buffers():
-        if _TABLE.fullmatch(path):
+        name = path.rpartition(".")[2]
+        if name == "positions" or (name == "frequencies" and path in kept):
             counts[room_of(path)] += Count(tables=table.numel())
     for path, macs in own_macs(module, forward).items():
         counts[room_of(path)] += Count(macs=macs)
@@ -72,24 +72,33 @@ def count(module: nn.Module, forward: Callable[[], object], room_of: Callable[[s
 
 
 def own_macs(module: nn.Module, forward: Callable[[], object]) -> dict[str, int]:
-    """Return {path: multiply-accumulates done in this submodule and in none of its own}; "" is the rest."""
+    """Return {path: multiply-accumulates done in this submodule and in none of its own}; "" is the module."""
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        forward()
-    root = type(module).__name__
+        _Run(module, forward)()
+    root = f"{_Run.__name__}.module"
     inside = {
         path.removeprefix(root).removeprefix("."): sum(by_kind.values()) // 2  # a multiply and an add each
         for path, by_kind in counter.get_flop_counts().items()
-        if path == root or path.startswith(root + ".")
+        if path.startswith(root)
     }
-    inside[""] = (
-        counter.get_total_flops() // 2
-    )  # also where forward calls a part of the module and not the module
+    inside[""] = counter.get_total_flops() // 2  # forward may call methods and parts of the module
     own = dict(inside)
     for path, macs in inside.items():
         if path:
             own[_parent(path, inside)] -= macs
     return own
+
+
+class _Run(nn.Module):
+    """A call with the module in it: the counter names what it sees from the outermost module called."""
+
+    def __init__(self, module: nn.Module, run: Callable[[], object]):
+        super().__init__()
+        self.module, self.run = module, run
+
+    def forward(self) -> object:
+        return self.run()
 
 
 def _parent(path: str, known: dict[str, int]) -> str:

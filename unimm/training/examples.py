@@ -37,16 +37,20 @@ class Example:
         return replace(self, conditions=self.conditions.to(dtype)) if is_vectors else self
 
 
-def example(config: DiTConfig | MMDiTConfig, batch: int, device: torch.device | str) -> Example:
+def example(
+    config: DiTConfig | MMDiTConfig, batch: int, device: torch.device | str, text_tokens: int = TEXT_TOKENS
+) -> Example:
     """Return an example for a body of this config: on its own square grid, noise of torch's global state."""
     x = torch.randn(batch, config.grid**2, config.channels, device=device)
     t = torch.linspace(0, 1, batch + 2, device=device)[1:-1]
-    return Example(x, t, _conditions(config, batch, device))
+    return Example(x, t, _conditions(config, batch, device, text_tokens))
 
 
-def _conditions(config: DiTConfig | MMDiTConfig, batch: int, device: torch.device | str) -> Any:
+def _conditions(
+    config: DiTConfig | MMDiTConfig, batch: int, device: torch.device | str, text_tokens: int
+) -> Any:
     if isinstance(config, MMDiTConfig):
-        sequence = torch.randn(batch, TEXT_TOKENS, config.sequence_width, device=device)
+        sequence = torch.randn(batch, text_tokens, config.sequence_width, device=device)
         return TextConditions(sequence, torch.randn(batch, config.pooled_width, device=device))
     if config.num_classes is not None:
         return torch.arange(batch, device=device) % config.num_classes
