@@ -15,6 +15,9 @@ import torch.nn.functional as F
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
+ROUNDING = 1e-6
+"""How far beyond 0 or 1 a time may lie: a shift in float32 can round 1 up by 1e-7."""
+
 
 @cache
 def fourier_frequencies() -> Tensor:
@@ -108,10 +111,28 @@ class TimeEmbedding(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, t: Tensor, frequencies: Tensor) -> Tensor:
-        """Return float32 [B Z] from t [B] in [0, 1], 1 is noise; frequencies [F] are those of the kind."""
+        """Return float32 [B Z] from t [B] in [0, 1], 1 is noise; frequencies [F] are those of the kind.
+
+        Raises:
+            ValueError: t outside [0, 1], or NaN; on the CPU, outside compiled graphs.
+        """
+        refuse_strange_times(t)
         # The meta device, where sizes are counted, has no autocast to switch off.
         with nullcontext() if t.is_meta else torch.autocast(t.device.type, enabled=False):
             t = 1 - t.float() if self.reversed else t.float()
             features = self.kind.features(self.scale * t, frequencies)
             hidden = F.silu(F.linear(features, self.hidden.weight.float(), self.hidden.bias.float()))
             return F.linear(hidden, self.out.weight.float(), self.out.bias.float())
+
+
+def refuse_strange_times(t: Tensor) -> None:
+    """Raise a ValueError unless all times [B] are in [0, 1], up to rounding."""
+    # A compiled graph cannot look at values, and an accelerator would be waited for at every step.
+    if torch.compiler.is_compiling() or t.device.type != "cpu" or not t.numel():
+        return
+    low, high = (float(end) for end in t.aminmax())
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+        raise ValueError(
+            f"t: expected times in [0, 1] (0 data, 1 noise), got {low:g} to {high:g}; published timesteps of "
+            "0 to 1000 are divided by 1000"
+        )
