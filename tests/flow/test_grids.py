@@ -25,6 +25,8 @@ def test_every_grid_falls_from_noise_in_as_many_steps_as_asked(kind, alpha):
     for steps in (0, -3):
         with pytest.raises(ValueError, match=f"steps: expected at least 1, got {steps}"):
             GRIDS[kind](steps, alpha)
+    with pytest.raises(ValueError, match="steps: expected a whole number of at least 1, got 2.5"):
+        GRIDS[kind](2.5, alpha)
 
 
 @pytest.mark.parametrize("kind", GRIDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
+from numbers import Integral
 from typing import Any, TypeVar
 
 import torch
@@ -46,7 +47,9 @@ def refuse_unused(settings: Any, used: Collection[str]) -> None:
 
 
 def check_steps(steps: int) -> None:
-    """Refuse a step count below 1."""
+    """Refuse a step count below 1, or that is no whole number."""
+    if not isinstance(steps, Integral) or isinstance(steps, bool):
+        raise ValueError(f"steps: expected a whole number of at least 1, got {steps!r}")
     if steps < 1:
         raise ValueError(f"steps: expected at least 1, got {steps}")
 
