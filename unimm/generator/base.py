@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from unimm.dit.bodies import BODIES
-from unimm.flow.prediction import PREDICTIONS
 from unimm.generator.losses import FlowLosses, flow_losses
+from unimm.generator.outputs import VELOCITIES
 from unimm.generator.sampling import Callback, Velocity, draw_latents, guide
 from unimm.generator.saving import load_generator, save_generator
 from unimm.generator.settings import GeneratorSettings, SamplingSettings
@@ -64,8 +64,14 @@ class Generator(nn.Module):
         size: Size = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """Return the velocity [B N C], float32, and the tokens after the blocks in `at`; see the bodies."""
-        output, hidden = self.dit.features(x_t, t, conditions, at, dropped, size)
-        return PREDICTIONS[self.settings.flow.prediction](output, x_t, t).float(), hidden
+        hidden: list[Tensor] = []
+
+        def ask(x: Tensor, t: Tensor) -> Tensor:
+            output, states = self.dit.features(x, t, conditions, at, dropped, size)
+            hidden.extend(states)
+            return output
+
+        return VELOCITIES[self.settings.flow.prediction](ask)(x_t, t).float(), hidden
 
     def velocity(
         self,
@@ -76,8 +82,11 @@ class Generator(nn.Module):
         size: Size = None,
     ) -> Tensor:
         """Return the velocity [B N C], float32, of latents x_t [B N C] at times t [B]."""
-        output = self.dit(x_t, t, conditions, dropped, size)  # its forward: what compiles and shards it
-        return PREDICTIONS[self.settings.flow.prediction](output, x_t, t).float()
+
+        def ask(x: Tensor, t: Tensor) -> Tensor:
+            return self.dit(x, t, conditions, dropped, size)  # its forward: what compiles and shards it
+
+        return VELOCITIES[self.settings.flow.prediction](ask)(x_t, t).float()
 
     def flow_losses(
         self,

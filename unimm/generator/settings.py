@@ -13,10 +13,10 @@ from unimm.flow.checks import check_steps, pick
 from unimm.flow.densities import Density
 from unimm.flow.grids import GRIDS
 from unimm.flow.guidance import ALWAYS, check_interval
-from unimm.flow.prediction import PREDICTIONS
 from unimm.flow.sde import DIFFUSIONS
 from unimm.flow.shifting import dimension_alpha
 from unimm.flow.weights import Weight
+from unimm.generator.outputs import VELOCITIES
 from unimm.generator.sampling import SAMPLERS
 from unimm.latents.autoencoder import LATENT_SPACES
 from unimm.text.sd3 import SD3TextConfig
@@ -26,7 +26,7 @@ from unimm.text.sd3 import SD3TextConfig
 class FlowSettings:
     """The flow a generator is trained on; the defaults are RAE's, less its cut at t = 0.999."""
 
-    prediction: str = "velocity"  # what the body puts out, a row of PREDICTIONS
+    prediction: str = "velocity"  # what the body puts out, a row of VELOCITIES
     density: Density = field(default_factory=Density)  # of training times, before the shift
     alpha: float | None = None  # shift of time in training; null is sqrt(N C / shift_base); 1 shifts nothing
     shift_base: int = 4096  # numbers per picture at which time is not shifted (RAE)
@@ -34,7 +34,7 @@ class FlowSettings:
     direction_weight: float = 0.0  # of 1 - cos(velocity, target); 1 in LightningDiT
 
     def __post_init__(self) -> None:
-        pick("prediction", self.prediction, PREDICTIONS)
+        pick("prediction", self.prediction, VELOCITIES)
         if self.alpha is not None and not self.alpha > 0:
             raise ValueError(f"alpha: expected a positive shift or null, got {self.alpha}")
         if self.shift_base < 1:
