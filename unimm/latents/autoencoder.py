@@ -6,6 +6,7 @@
     config.channels, config.grid, config.image_size
 
 `size` is (rows, columns) of tokens. VAEs and pixels take any; a representation autoencoder has one square.
+Bare latents have no pixels: their autoencoder is not read here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unimm.latents.bare import Bare, BareConfig
 from unimm.latents.decoder import DecoderConfig, RAEDecoder
 from unimm.latents.encoder import EncoderConfig, build_encoder
 from unimm.latents.grid import finite, grid_of, own_grid
@@ -164,6 +166,7 @@ LATENT_SPACES = {
     "sd3_vae": (SD3VAEConfig, VAE),
     "flux_vae": (FluxVAEConfig, VAE),
     "pixels": (PatchesConfig, Patches),
+    "bare": (BareConfig, Bare),
 }
 """(config class, class) by kind."""
 
