@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from unimm.files import read_tensors
-from unimm.latents.encoder import encoder_class
+from unimm.latents.encoder import ENCODERS, encoder_class
 from unimm.latents.encoders.config import EncoderConfig
 from unimm.latents.encoders.presets import COLOURS, PRESETS
 from unimm.latents.encoders.tower import Encoder
@@ -51,6 +51,20 @@ def load_encoder(
     config = read_encoder_config(folder, kind, image_size=image_size)
     encoder = encoder_class(kind)(config, _load_tower(folder, config, dtype))
     return encoder.eval().requires_grad_(False)
+
+
+def encoder_kind(folder: str | Path) -> str:
+    """Return the kind, as in the table ENCODERS, of the tower in a folder, by its config.json.
+
+    Raises:
+        FileNotFoundError: no config.json.
+        ValueError: a tower of no kind that is known.
+    """
+    model_type = _json(Path(folder) / "config.json").get("model_type")
+    kinds = {name: kind for kind, published in ENCODERS.items() for name in published.model_types}
+    if model_type not in kinds:
+        raise ValueError(f"{folder}: expected model_type {' or '.join(kinds)}, got {model_type!r}")
+    return kinds[model_type]
 
 
 def read_encoder_config(folder: str | Path, kind: str, *, image_size: int | None = None) -> EncoderConfig:
