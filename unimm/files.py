@@ -25,7 +25,8 @@ def read_tensors(path: str | Path, max_bytes: int = MAX_BYTES) -> Mapping[str, A
     """Return what a file holds, on the CPU, as it is stored: names of tensors, or nested mappings of them.
 
     What a file is, its first bytes tell. A torch file is a pickle: only tensors and plain values in it are
-    read (`weights_only`), out of the file's own memory map where it is a zip.
+    read (`weights_only`). Tensors are read from the disk when they are used (memory map), those of older
+    torch files excepted: as long as they are held, the file must not be written over.
 
     Args:
         path: a safetensors file, or one that `torch.save` wrote.
