@@ -54,7 +54,8 @@ class TextGenerator(Generator):
             prompt: what to draw.
             negative_prompt: what guidance leads away from; "" is the empty text that published pipelines
                 take. Without one anywhere it is no text at all, every encoder dropped, as in training.
-            without: text encoders to leave out, such as "t5", which saves most of the memory.
+            without: text encoders not to run, such as "t5", most of the text's work. Settings without that
+                tower save its memory, too.
             size: (rows, columns) of latents, for pictures that are not square; the body's position table and
                 the latent space say which can be.
             guide: a weaker generator of the same latents, to be led away from under the same prompt.

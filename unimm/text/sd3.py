@@ -86,6 +86,11 @@ class Tokens:
         """Return the same on a device."""
         return Tokens({name: ids.to(device) for name, ids in self.ids.items()}, self.cut, self.count)
 
+    def without(self, names: Collection[str]) -> Tokens:
+        """Return the same, less what the named towers would read."""
+        left = {name: ids for name, ids in self.ids.items() if name not in names}
+        return Tokens(left, self.cut, self.count)
+
     def cut_in_words(self) -> list[str]:
         """Return one line for every prompt that a tower could not read to its end."""
         return [
@@ -122,15 +127,15 @@ class SD3Text(nn.Module):
         """Return (sequence [B L S], pooled [B P]) of tokenised prompts.
 
         Args:
-            tokens: ids of every tower that is there.
+            tokens: ids for the towers; one without ids is not run and its place holds zeros.
             dropped: bool [B 3] in the order of TOWERS, true where an encoder's place is to hold zeros.
         """
         states, pooled = {}, {}
-        for name, tower in self.towers.items():
+        for name, ids in tokens.ids.items():
             if name == "t5":
-                states[name] = tower(tokens.ids[name])
+                states[name] = self.towers[name](ids)
             else:
-                states[name], pooled[name] = tower(tokens.ids[name])
+                states[name], pooled[name] = self.towers[name](ids)
         reference = next(self.parameters(), torch.empty(0))
         blank = torch.zeros(tokens.count, 0, 0, dtype=reference.dtype, device=reference.device)
         return layout(self.config, blank, states, pooled, dropped)
@@ -138,10 +143,15 @@ class SD3Text(nn.Module):
     def encode(
         self, prompts: Sequence[str], without: Collection[str] = (), device: torch.device | str | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return (sequence [B L S], pooled [B P]) of prompts, the encoders named in `without` left out."""
-        tokens = self.tokenize(prompts)
+        """Return (sequence [B L S], pooled [B P]) of prompts, the encoders named in `without` not run.
+
+        Raises:
+            ValueError: an unknown name in `without`; others as `tokenize`.
+        """
+        without = [without] if isinstance(without, str) else list(without)
+        check_towers(without, "without", TOWERS)
         place = device or next(self.parameters(), torch.empty(0)).device
-        return self(tokens.to(place), everywhere(without, len(prompts), place))
+        return self(self.tokenize(prompts).without(without).to(place))
 
     def nothing(self, count: int) -> tuple[Tensor, Tensor]:
         """Return the condition of no text at all: every encoder dropped, as in a tenth of the training."""
@@ -213,16 +223,6 @@ def drop_encoders(count: int, probability: float = DROP_PROBABILITY, *, generato
     if not 0 <= probability <= 1:
         raise ValueError(f"drop probability: expected a number in [0, 1], got {probability}")
     return torch.rand(count, len(TOWERS), generator=generator, device=generator.device) < probability
-
-
-def everywhere(without: Collection[str], count: int, device: torch.device | str = "cpu") -> Tensor | None:
-    """Return bool [count 3] that drops the named encoders from every sample, or None if none is named."""
-    without = [without] if isinstance(without, str) else list(without)
-    check_towers(without, "without", TOWERS)
-    if not without:
-        return None
-    row = torch.tensor([name in without for name in TOWERS], device=device)
-    return row.expand(count, -1)
 
 
 def check_towers(names: Collection[str], where: str, known: Collection[str]) -> None:
