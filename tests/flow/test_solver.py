@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from unimm.flow import SOLVERS, clean_grid, integrate_transitions
+from unimm.flow import SOLVERS, clean_grid, dopri5_past_end, integrate_transitions
 
 ORDERS = {"euler": 1, "heun": 2, "heun_euler_last": 2, "midpoint": 2, "rk4": 4, "rk4_38": 4}
 EVALUATIONS = {"euler": 8, "heun": 16, "heun_euler_last": 15, "midpoint": 16, "rk4": 32, "rk4_38": 32}
@@ -70,6 +70,20 @@ def test_the_adaptive_solver_is_as_exact_as_asked_and_tells_its_steps():
     assert [i for i, _ in states] == list(range(len(states)))
     assert len(states) > 3
     assert torch.equal(states[-1][1], tight)
+
+
+def test_the_adaptive_solver_asks_for_no_time_beyond_the_ends_and_the_published_one_does():
+    for solver, beyond in ((SOLVERS["dopri5"], False), (dopri5_past_end, True)):
+        times = []
+
+        def velocity(x, t, times=times):
+            times.append(t[0].item())
+            return swirl(x, t)
+
+        solver(velocity, torch.ones(2, 1), clean_grid(2))
+        assert max(times) == 1
+        assert (min(times) < -0.01) == beyond
+        assert (min(times) < 0) == beyond
 
 
 def test_an_adaptive_solver_that_cannot_go_on_says_so():

@@ -7,9 +7,10 @@ import re
 from functools import partial
 
 from tests.conftest import ROOT
+from unimm.flow import dopri5_past_end, euler, heun, midpoint, rk4_38
 
-TORCHDIFFEQ = {"euler": "euler", "heun2": "heun", "midpoint": "midpoint", "rk4": "rk4_38", "dopri5": "dopri5"}
-"""Our names of its methods."""
+TORCHDIFFEQ = {"euler": euler, "heun2": heun, "midpoint": midpoint, "rk4": rk4_38, "dopri5": dopri5_past_end}
+"""Ours by the names of its methods."""
 
 
 def cases(recorded, pattern):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.parity.recorded_flow import TORCHDIFFEQ, cases, recorded_velocity
-from unimm.flow import DIFFUSIONS, PATHS, SOLVERS, clean_grid, euler_maruyama, heun_maruyama, score_of
+from unimm.flow import DIFFUSIONS, PATHS, clean_grid, euler_maruyama, heun_maruyama, score_of
 from unimm.flow.grids import inverted_grid, sde_grid
 
 TOLERANCE = {"atol": 2e-5, "rtol": 2e-5}
@@ -41,7 +41,7 @@ def test_ode_solvers(recorded):
         recorded, r"out\.ode\.(\w+)\.n(\d+)\.shift([\d.]+)"
     ):
         grid = clean_grid(int(points) - 1, alpha_of(timestep_shift))
-        drawn = SOLVERS[TORCHDIFFEQ[method]](recorded_velocity(recorded), recorded.tensors["in.noise"], grid)
+        drawn = TORCHDIFFEQ[method](recorded_velocity(recorded), recorded.tensors["in.noise"], grid)
         torch.testing.assert_close(drawn, wanted, **TOLERANCE, msg=lambda m, of=method: f"{of}: {m}")
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.parity.recorded_flow import TORCHDIFFEQ, cases, recorded_velocity
-from unimm.flow import PATHS, SOLVERS, noise_of, score_of, shift
+from unimm.flow import PATHS, noise_of, score_of, shift
 from unimm.flow.density import truncated_logit_normal_from_uniform
 from unimm.flow.grids import rae_grid
 
@@ -36,7 +36,7 @@ def test_grids(recorded):
 def test_ode_solvers(recorded):
     for (method, points, alpha), wanted in cases(recorded, r"out\.ode\.(\w+)\.n(\d+)\.shift([\d.]+)"):
         grid = rae_grid(int(points) - 1, alpha_of(alpha))
-        drawn = SOLVERS[TORCHDIFFEQ[method]](recorded_velocity(recorded), recorded.tensors["in.noise"], grid)
+        drawn = TORCHDIFFEQ[method](recorded_velocity(recorded), recorded.tensors["in.noise"], grid)
         torch.testing.assert_close(drawn, wanted, **TOLERANCE, msg=lambda m, of=method: f"{of}: {m}")
 
 

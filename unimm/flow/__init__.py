@@ -3,7 +3,7 @@
 Time: t = 0 is data, t = 1 is noise. A room that knows no network: it is given `velocity(x_t, t) -> v`.
 """
 
-from unimm.flow.adaptive import dopri5
+from unimm.flow.adaptive import dopri5, dopri5_past_end
 from unimm.flow.ddpm import ddpm_velocity
 from unimm.flow.densities import DENSITIES, Density
 from unimm.flow.density import logit_normal
@@ -60,6 +60,7 @@ __all__ = [
     "directed_loss",
     "direction_loss",
     "dopri5",
+    "dopri5_past_end",
     "dpo_loss",
     "draws",
     "dynamic_alpha",
