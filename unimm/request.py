@@ -18,10 +18,11 @@ def positive(name: str, value: int) -> int:
     return value
 
 
-def passes(count: int) -> Iterator[slice]:
-    """Yield slices that cut `count` things into passes."""
-    for start in range(0, count, PASS):
-        yield slice(start, min(start + PASS, count))
+def passes(count: int, size: int | None = None) -> Iterator[slice]:
+    """Yield slices that cut `count` things into passes, of the usual size if none is given."""
+    size = size or PASS
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
 
 
 def prompt_list(prompt: str | Sequence[str], name: str = "prompt") -> list[str]:

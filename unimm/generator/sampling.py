@@ -40,6 +40,9 @@ SAMPLERS: dict[str, tuple[Callable, Callable]] = {
 }
 """Solvers by name: those of the ODE, and those that add noise on the way."""
 
+ALONE = ("dopri5",)
+"""Solvers whose steps follow the error of a whole batch: they draw each picture by itself."""
+
 
 def draw_latents(
     velocity: Callable[[slice], Velocity],
@@ -63,7 +66,7 @@ def draw_latents(
     """
     wrap, solver = SAMPLERS[sampling.solver]
     grid = GRIDS[sampling.grid](sampling.num_inference_steps, sampling.alpha or alpha)
-    pieces, drawn = list(passes(len(seeds))), []
+    pieces, drawn = list(passes(len(seeds), 1 if sampling.solver in ALONE else None)), []
     steps = len(grid) - 1
     for done, piece in enumerate(pieces):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[piece]]
