@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from tests.generator.small import BODIES, BY_CLASS, RAE, class_generator, class_settings, text_settings
+from tests.generator.small import (
+    BODIES,
+    BY_CLASS,
+    RAE,
+    class_generator,
+    class_settings,
+    text_generator,
+    text_settings,
+)
 from unimm.flow.grids import clean_grid
 from unimm.flow.sde import draws, euler_maruyama
 from unimm.flow.solver import euler
@@ -166,6 +174,18 @@ def test_a_guide_of_other_latents_is_named(model):
     other = class_generator("lightning", body=body, latents=rae)
     with pytest.raises(ValueError, match="guide: expected latents of channels 8 .* got 4"):
         model.generate(0, guide=other, guidance_scale=2.0)
+
+
+def test_a_guide_of_another_kind_is_named(model):
+    with pytest.raises(ValueError, match="guide: expected a ClassGenerator, got a TextGenerator"):
+        model.generate(0, guide=text_generator(), guidance_scale=2.0)
+    with pytest.raises(ValueError, match="guide: expected a TextGenerator, got a ClassGenerator"):
+        text_generator().generate("a star", guide=model, guidance_scale=2.0)
+
+
+def test_labels_may_be_numbers_of_numpy(model):
+    assert model.numbers_of(np.int64(2)).tolist() == [2]
+    assert model.numbers_of(np.array([1, 3])).tolist() == [1, 3]
 
 
 def test_a_body_without_a_null_label_cannot_be_guided():

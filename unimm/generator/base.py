@@ -128,8 +128,6 @@ class Generator(nn.Module):
         size: Size = None,
     ) -> Tensor:
         """Return latents [M N C]; `pair(piece)` is the velocity to follow and the one to be led away from."""
-        if other is not None:
-            self._check_guide(other)
 
         def velocity(piece: slice) -> Velocity:
             return guide(*pair(piece), sampling, other is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -77,6 +78,8 @@ class ClassGenerator(Generator):
             solver=solver,
             grid=grid,
         )
+        if guide is not None:
+            self._check_guide(guide)
         numbers = self.numbers_of(labels)
         seeds = [s for row in seed_rows(seed, len(numbers), n, "labels") for s in row]
         each = numbers.repeat_interleave(n).to(self.device)
@@ -97,7 +100,7 @@ class ClassGenerator(Generator):
         """
         if isinstance(labels, Tensor):
             labels = labels.reshape(-1).tolist()
-        asked = [labels] if isinstance(labels, int | str) else list(labels)
+        asked = [labels] if isinstance(labels, Integral | str) else list(labels)
         if not asked:
             raise ValueError("labels: expected at least one class, got none")
         return torch.tensor([self._number(label) for label in asked], dtype=torch.int64)
@@ -110,9 +113,9 @@ class ClassGenerator(Generator):
                 hint = f"did you mean {near[0]!r}?" if near else f"this generator names {len(names)} classes"
                 raise ValueError(f"labels: unknown class {label!r}; {hint}")
             return names.index(label)
-        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < count:
+        if isinstance(label, bool) or not isinstance(label, Integral) or not 0 <= label < count:
             raise ValueError(f"labels: expected whole numbers from 0 to {count - 1}, got {label!r}")
-        return label
+        return int(label)
 
     def _of(self, labels: Tensor, null: bool = False) -> Velocity:
         """Return the velocity under labels [B], or under the null label."""

@@ -80,6 +80,8 @@ class TextGenerator(Generator):
             grid=grid,
             negative_prompt=negative_prompt,
         )
+        if guide is not None:
+            self._check_guide(guide)
         seeds = [s for row in seed_rows(seed, len(prompts), n) for s in row]
         told = repeated(self.conditions_of(prompts, without), n)
         theirs = None if guide is None else repeated(guide.conditions_of(prompts, without), n)
