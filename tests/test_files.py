@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import pickle
+import random
 import struct
 import zipfile
 
@@ -114,6 +115,34 @@ def test_a_file_above_the_cap_is_refused_with_both_sizes(tmp_path, kind):
     said = rf"w\.{kind}: expected at most {size - 1} bytes, the file has {size}; .*max_bytes={size}"
     with pytest.raises(ValueError, match=said):
         read_tensors(path, max_bytes=size - 1)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_broken_bytes_are_refused_in_words(tmp_path, kind):
+    """Whatever a parser makes of a byte that fell over: the content, or a ValueError that names the file."""
+    WRITERS[kind](tmp_path / "whole")
+    whole, generator = (tmp_path / "whole").read_bytes(), random.Random(0)
+    said = {}
+    for i in range(150):
+        broken, path = bytearray(whole), tmp_path / str(i)
+        for _ in range(3):
+            broken[generator.randrange(len(broken))] = generator.randrange(256)
+        path.write_bytes(broken)
+        try:
+            read_tensors(path)
+        except ValueError as error:
+            said[str(path)] = str(error)
+    assert len(said) > 20
+    assert all(path in message for path, message in said.items())
+
+
+def test_a_zip_of_a_later_version_is_refused(tmp_path):
+    torch.save(STATE, tmp_path / "w.pt")
+    whole = bytearray((tmp_path / "w.pt").read_bytes())
+    whole[whole.index(b"PK\x01\x02") + 6] = 143  # version needed, in the directory
+    (tmp_path / "w.pt").write_bytes(whole)
+    with pytest.raises(ValueError, match="zip file version 14.3"):
+        read_tensors(tmp_path / "w.pt")
 
 
 class Bomb:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -95,7 +96,7 @@ def _read_zip(path: Path, max_bytes: int) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
         raise ValueError(f"{path}: not readable as a file of torch, cut short? ({error})") from error
     _refuse_more(path, "it unpacks to", sum(entry.file_size for entry in entries), max_bytes)
     packed = sorted(entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED)
@@ -133,7 +134,7 @@ def _classes_asked_for(path: Path, error: Exception) -> list[str]:
     first = re.findall(r"GLOBAL (\S+) was not an allowed", str(error))
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)) or first
-    except (ValueError, pickle.UnpicklingError, EOFError):  # not a zip: the message names the first alone
+    except Exception:  # not a zip, or not to its end: the message names the first alone
         return first
 
 
