@@ -195,6 +195,24 @@ def test_a_text_recipe_that_contradicts_itself_is_refused(changes, message):
         text_recipe(Path("nowhere"), **changes)
 
 
+@pytest.mark.parametrize(("make", "stage"), [(class_recipe, ClassStage), (text_recipe, TextStage)])
+def test_checkpointed_blocks_are_computed_again_and_the_gradients_are_the_same(folder, make, stage):
+    gradients, calls = [], []
+    for again in (False, True):
+        torch.manual_seed(0)
+        made = stage(make(folder, gradient_checkpointing=again))
+        torch.nn.init.normal_(made.model.dit.final.out.weight)
+        runs = []
+        made.model.dit.blocks[0].register_forward_pre_hook(lambda *_, runs=runs: runs.append(1))
+        made.model.dit.train()
+        made.step(made.batch(0, 3), torch.Generator().manual_seed(0))["loss"].backward()
+        gradients.append([p.grad for p in made.model.dit.parameters() if p.grad is not None])
+        calls.append(len(runs))
+    assert calls == [1, 2]
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(checkpointed, plain)
+
+
 def test_a_narrow_body_is_refused_unless_named(folder):
     narrow = {"body": {**DDT, "head_width": 8, "head_heads": 2}, "latents": RAE}
     with pytest.raises(ValueError, match="head_width: expected at least the 16 .*0.500 of the loss"):

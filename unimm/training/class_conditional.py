@@ -66,6 +66,7 @@ class ClassRecipe:
     noise_draws: int = 1  # noise and time draws per picture
     matrices: Literal["adamw", "muon"] = "adamw"  # optimiser of the weights inside; DeepSpeed takes adamw
     allow_narrow: bool = False  # train a body narrower than its latents all the same
+    gradient_checkpointing: bool = False  # compute blocks again for gradients: less memory, more time
 
     def __post_init__(self) -> None:
         if self.pictures.scenes != "single":
@@ -90,6 +91,7 @@ class ClassStage:
         self.recipe = recipe
         self.store = recipe.pictures.open()
         model = ClassGenerator(replace(recipe.generator, class_names=CLASSES))
+        model.dit.gradient_checkpointing = recipe.gradient_checkpointing
         prepare(model, recipe.codec_run, recipe.vae, recipe.allow_narrow)
         self.model, self.modules = model, {"generator": model}
         self.groups = body_groups(model, recipe.matrices)

@@ -85,6 +85,7 @@ class TextRecipe:
     noise_draws: int = 1  # noise and time draws per picture; the towers run once for all
     matrices: Literal["adamw", "muon"] = "adamw"  # optimiser of the weights inside; DeepSpeed takes adamw
     allow_narrow: bool = False  # train a body narrower than its latents all the same
+    gradient_checkpointing: bool = False  # compute blocks again for gradients: less memory, more time
 
     def __post_init__(self) -> None:
         if self.noise_draws < 1:
@@ -103,6 +104,7 @@ class TextStage:
         self.recipe = recipe
         self.store = recipe.pictures.open()
         model = TextGenerator(recipe.generator)
+        model.dit.gradient_checkpointing = recipe.gradient_checkpointing
         prepare(model, recipe.codec_run, recipe.vae, recipe.allow_narrow)
         self._fill_text(model)
         self.model, self.modules = model, {"generator": model}
