@@ -20,7 +20,7 @@ from rich.table import Table
 
 from unimm.dit.bodies import BODIES
 from unimm.dit.presets import preset
-from unimm.training.speed import DTYPES, Speed, SpeedPlan, machine, measure, sized
+from unimm.training.speed import CLOCKS, DTYPES, Speed, SpeedPlan, machine, measure, sized
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -40,6 +40,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: seconds this process had a CPU")
     parser.add_argument("--threads", type=int, help="of torch on a CPU")
     parser.add_argument("--json", metavar="FILE", help="write the numbers")
     return parser.parse_args(argv)
@@ -78,12 +79,13 @@ def watched(name: str, body: torch.nn.Module, plan: SpeedPlan) -> list[Speed]:
 
 def table(title: str, speeds: list[Speed]) -> Table:
     shown = Table("", title=title, title_justify="left")
-    for heading in ("seconds", "images/s", "GFLOP/s", "of matmul"):
+    for heading in ("seconds", "images/s", "GFLOP/s", "of matmul", "lowest to highest"):
         shown.add_column(heading, justify="right")
     for speed in speeds:
         pictures = f"{speed.pictures_per_second:.3g}" if speed.pictures_per_second else ""
         rate, share = f"{speed.flops_per_second / 1e9:,.1f}", f"{speed.share:.0%}"
-        shown.add_row(speed.name, f"{speed.seconds:.3f}", pictures, rate, share)
+        spread = f"{speed.lowest_share:.0%} to {speed.highest_share:.0%}"
+        shown.add_row(speed.name, f"{speed.seconds:.3f}", pictures, rate, share, spread)
     return shown
 
 

@@ -43,14 +43,14 @@ def test_a_share_is_the_rate_over_the_yardstick_s():
         task.note(seconds, rate)
     speed = task.speed()
     assert (speed.seconds, speed.pictures_per_second, speed.flops_per_second) == (2.0, 2.0, 50.0)
-    assert speed.share == 0.5  # of 0.5, 1 and 0.25
+    assert (speed.lowest_share, speed.share, speed.highest_share) == (0.25, 0.5, 1.0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bf16"])
 def test_everything_is_measured_and_told(dtype, monkeypatch):
     monkeypatch.setattr("unimm.training.speed.MIN_SECONDS", 0.005)
     told = []
-    plan = SpeedPlan(batch=2, repeats=2, steps=3, dtype=dtype)
+    plan = SpeedPlan(batch=2, repeats=2, steps=3, dtype=dtype, clock="cpu")
     speeds = measure(LightningDiT(SMALL), plan, lambda turn, name: told.append((turn, name)))
     yardstick = "matmul 18 x 16 x 48"
     named = [yardstick, "forward", "forward and backward", "sample of 3 steps"]
@@ -103,6 +103,7 @@ def test_a_body_of_any_kind_and_width_can_be_timed(kind):
         ({"batch": 0}, "batch: expected 1 or more, got 0"),
         ({"repeats": 0}, "repeats: expected 1 or more, got 0"),
         ({"steps": -1}, "steps: expected 0 or more, got -1"),
+        ({"clock": "sun"}, "clock: expected 'wall', or on the CPU 'cpu', got 'sun'"),
         ({"dtype": "fp16"}, "dtype: expected one of float32, bf16, got 'fp16'"),
     ],
 )
@@ -114,4 +115,4 @@ def test_a_plan_that_measures_nothing_is_refused(change, message):
 def test_the_machine_is_named_with_the_plan():
     told = machine(SpeedPlan(batch=3, repeats=2, dtype="bf16", compile=True))
     assert torch.__version__ in told
-    assert "bf16, compiled; batch 3; median of 2 rounds" in told
+    assert "bf16, compiled; batch 3; wall seconds, median of 2 rounds" in told

@@ -6,6 +6,7 @@ after everything else, so what the machine does besides slows both.
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
 import time
@@ -26,6 +27,9 @@ from unimm.training.count import body_room, count, total
 from unimm.training.examples import Example, example
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+"""Seconds as they pass, or those that this process had a CPU for, summed over its threads: on a machine that
+does other things the second tells more of the body and less of the others."""
 MIN_SECONDS = 0.2
 """A yardstick shorter than this is repeated within one measurement: clocks and caches settle."""
 
@@ -45,6 +49,8 @@ class SpeedPlan:
     device: str = "cpu"
     compile: bool = False
     """Whether torch compiles the body; its first runs, uncounted, take minutes."""
+    clock: str = "wall"
+    """Of CLOCKS; "cpu" only where the work is done by the CPU."""
 
     def __post_init__(self) -> None:
         for name in ("batch", "repeats"):
@@ -54,6 +60,10 @@ class SpeedPlan:
             raise ValueError(f"steps: expected 0 or more, got {self.steps}")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if self.clock not in CLOCKS or (self.clock == "cpu" and self.device != "cpu"):
+            raise ValueError(
+                f"clock: expected 'wall', or on the CPU 'cpu', got {self.clock!r} on {self.device!r}"
+            )
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise ValueError(f"device: no CUDA device is available to torch, got {self.device!r}")
 
@@ -79,7 +89,8 @@ def machine(plan: SpeedPlan) -> str:
         name = f"{models[0] if models else name}, {torch.get_num_threads()} threads"
     return (
         f"{name}; torch {torch.__version__}; {plan.dtype}{', compiled' if plan.compile else ''}; "
-        f"batch {plan.batch}; median of {plan.repeats} rounds"
+        f"batch {plan.batch}; {plan.clock} seconds, median of {plan.repeats} rounds; "
+        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs"
     )
 
 
@@ -117,8 +128,10 @@ class Task:
     def speed(self) -> Speed:
         """Return what the measurements say."""
         seconds = statistics.median(self.seconds)
-        share = statistics.median(self.shares)
-        return Speed(self.name, seconds, self.pictures / seconds, self.flops / seconds, share)
+        share, lowest, highest = statistics.median(self.shares), min(self.shares), max(self.shares)
+        return Speed(
+            self.name, seconds, self.pictures / seconds, self.flops / seconds, share, lowest, highest
+        )
 
 
 @dataclass(frozen=True)
@@ -132,6 +145,10 @@ class Speed:
     flops_per_second: float
     share: float
     """Median of its rate over that of the yardstick just before and just after it."""
+    lowest_share: float
+    """Over the rounds; far from the median where the machine did other things."""
+    highest_share: float
+    """See lowest_share."""
 
 
 def measure(
@@ -164,10 +181,11 @@ def _seconds(task: Task, turn: int, plan: SpeedPlan, on_round: Callable[[int, st
         on_round(turn, task.name)
     synchronise = torch.cuda.synchronize if plan.device.startswith("cuda") else lambda: None
     synchronise()
-    start = time.perf_counter()
+    clock = CLOCKS[plan.clock]
+    start = clock()
     task.run()
     synchronise()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def tasks(body: nn.Module, plan: SpeedPlan) -> Iterator[Task]:
