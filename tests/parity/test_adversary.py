@@ -38,7 +38,7 @@ def to_unit(x):
 def build(recorded):
     backbone, heads = recorded.under("dino."), recorded.under("state.")
     said = json.loads(recorded.metadata["config"])["dino"]
-    depths = [int(depth) for depth in re.search(r"key_depths \(([\d, ]+)\)", said)[1].split(",")]
+    depths = [int(depth) for depth in re.findall(r"\d+", re.search(r"key_depths \(([\d, ]+)\)", said)[1])]
     sizes = discriminator_sizes(backbone, heads, int(re.search(r"heads(\d+)", said)[1]), depths)
     discriminator = Discriminator(sizes)
     load_strictly(discriminator.backbone, BACKBONE.read(backbone)[0])
