@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -79,6 +81,16 @@ def test_the_exported_weights_are_those_of_the_checkpoint(road):
     saved = checkpoint.averaged_state(checkpoint.latest(road / "joint"))
     model = UniMM.from_pretrained(str(road / "joint" / "model"))
     assert torch.equal(model.queries.weight, saved["model.queries.weight"])
+
+
+def test_a_narrow_network_is_refused_unless_named(tmp_path):
+    recipe = joint_recipe(tmp_path)
+    dit = replace(recipe.model.dit, width=8)
+    narrow = replace(recipe, model=replace(recipe.model, dit=dit))
+    with pytest.raises(ValueError, match="dit.width: expected at least the 16 .* got 8"):
+        JointStage(narrow)
+    with pytest.raises(FileNotFoundError):  # past the rule: the codec's run is not there
+        JointStage(replace(narrow, allow_narrow=True))
 
 
 def test_hidden_patches_are_grey_and_the_others_untouched():

@@ -18,6 +18,7 @@ from unimm.data.cache import CacheLayout, LatentCache, fill_cache
 from unimm.data.order import shuffled
 from unimm.data.talk import TALKS, Talk
 from unimm.data.world import Pictures, PictureStore
+from unimm.dit.bound import refuse_narrow
 from unimm.latents.pixels import resize_pixels
 from unimm.llm.attention import train_short_rows
 from unimm.model.config import ModelSettings, UniMMConfig
@@ -67,6 +68,7 @@ class JointRecipe:
     noise_draws: int = 4  # noise and time draws per picture; the LLM runs once for all
     flow_weight: float = 2.0
     matrices: Literal["adamw", "muon"] = "muon"  # optimiser of the weights inside; DeepSpeed takes adamw
+    allow_narrow: bool = False  # train a DiT narrower than its latents all the same
 
 
 class TalkRows:
@@ -219,6 +221,7 @@ class JointStage(TalkStage):
     """The joint stage from a codec and fresh weights."""
 
     def __init__(self, recipe: JointRecipe):
+        refuse_narrow(recipe.model.dit, recipe.allow_narrow)
         model = UniMM(UniMMConfig(recipe.model))
         model.tokenizer = load_tokenizer(recipe.tokenizer)
         for name in ("encoder", "statistics", "decoder"):
