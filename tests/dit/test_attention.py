@@ -112,6 +112,18 @@ def test_flash_attn_is_called_with_its_own_layout(monkeypatch):
     assert standin.shapes == [[(2, 9, 4, 8)] * 3]
 
 
+def test_what_flash_attn_does_not_take_is_named(monkeypatch):
+    standin = StandIn()
+
+    def refuse(*_):
+        raise RuntimeError("FlashAttention only support fp16 and bf16 data type")
+
+    standin.flash_attn_func = refuse
+    monkeypatch.setitem(sys.modules, "flash_attn", standin)
+    with pytest.raises(ValueError, match="takes float16 and bfloat16 on a GPU, got torch.float64 on cpu"):
+        attention_kind("flash_attn")(*heads())
+
+
 def test_flash_attn_absent_is_said_when_the_network_is_built(monkeypatch):
     monkeypatch.setitem(sys.modules, "flash_attn", None)
     with pytest.raises(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -61,10 +62,19 @@ def attend_plainly(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def attend_by_flash_attn(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """The same by the flash-attn package, whose tensors are [B N heads head_dim].
 
-    Its kernels take float16 and bfloat16 on a GPU only.
+    Raises:
+        ValueError: it refuses them: its kernels take float16 and bfloat16 on a GPU only.
     """
     swapped = (x.transpose(1, 2) for x in (q, k, v))
-    return _flash_attn_func()(*swapped).transpose(1, 2)
+    try:
+        return _flash_attn_func()(*swapped).transpose(1, 2)
+    except RuntimeError as error:
+        if q.is_cuda and q.dtype in (torch.float16, torch.bfloat16):
+            raise
+        raise ValueError(
+            "attention: flash-attn takes float16 and bfloat16 on a GPU, got "
+            f"{q.dtype} on {q.device.type}; use autocast, or set attention to 'auto'"
+        ) from error
 
 
 def attend_by(backend: SDPBackend) -> Attend:
