@@ -4,13 +4,15 @@ Classifier-free: Ho & Salimans 2022; its interval: Kynkaanniemi et al. 2024; Aut
 A negative prompt is classifier-free guidance whose other velocity has the negative prompt for its conditions.
 
 Each velocity is evaluated once per call, on its own batch, and only where it is needed: outside its
-interval, or at scale 1, the guide is not asked. An interval that leaves out a part of [0, 1] costs one look
-at the device per call.
+interval, or at scale 1, the guide is not asked. Solvers, which know the time on the host, ask through
+`velocity_at`, so no device is waited for; a call with times on a device costs one look at them, where the
+interval leaves out a part of [0, 1].
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -90,23 +92,56 @@ def blended(
     check_interval(interval)
     if scale == 1.0 or tuple(interval) == NEVER:
         return toward
-    low, high = interval
-    always = low <= 0 and high >= 1
+    return Blended(toward, away, blend, *interval)
 
-    def velocity(x_t: Tensor, t: Tensor) -> Tensor:
-        v = toward(x_t, t)
-        if always:
-            return blend(v, _guide(away, x_t, t, v))
-        inside = (t >= low) & (t <= high)
+
+@dataclass(frozen=True)
+class Blended:
+    """The velocity blend(toward, away) for the samples whose time is in [low, high], `toward` for others."""
+
+    toward: Velocity
+    away: Velocity
+    blend: Callable[[Tensor, Tensor], Tensor]
+    low: float
+    high: float
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        if self.low <= 0 and self.high >= 1:
+            return self.everywhere(x_t, t)
+        v, inside = self.toward(x_t, t), self.inside(t)
         num_inside = int(inside.sum())
         if num_inside == 0:
             return v
-        mixed = blend(v, _guide(away, x_t, t, v))
+        mixed = self.blend(v, _guide(self.away, x_t, t, v))
         if num_inside == inside.numel():
             return mixed
         return torch.where(inside.reshape(-1, *[1] * (v.dim() - 1)), mixed, v)
 
-    return velocity
+    def everywhere(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return blend(toward, away), whatever the times."""
+        v = self.toward(x_t, t)
+        return self.blend(v, _guide(self.away, x_t, t, v))
+
+    def inside(self, t: Tensor) -> Tensor:
+        """Return which times are in the interval, compared in the dtype of t."""
+        return (t >= self.low) & (t <= self.high)
+
+
+def velocity_at(velocity: Velocity, t: float, dtype: torch.dtype) -> Velocity:
+    """Return what a velocity comes to where all samples stand at one time, decided on the host.
+
+    Args:
+        velocity: any; only one that is guided in an interval comes to something simpler.
+        t: the time of every sample.
+        dtype: of the times that the velocity will be asked at: to it t is rounded.
+    """
+    if not isinstance(velocity, Blended):
+        return velocity
+    toward = velocity_at(velocity.toward, t, dtype)
+    now = torch.tensor(t, dtype=dtype, device="cpu")
+    if not ((velocity.low <= 0 and velocity.high >= 1) or velocity.inside(now)):
+        return toward
+    return replace(velocity, toward=toward, away=velocity_at(velocity.away, t, dtype)).everywhere
 
 
 def check_interval(interval: Interval) -> None:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from unimm.flow.checks import ROUNDING, check_grid, check_velocity
-from unimm.flow.sde import Draw, check_descent, evaluate, mean_step
-from unimm.flow.solver import OnStep, Velocity, begin, finish, time_tensor
+from unimm.flow.sde import Draw, check_descent, mean_step
+from unimm.flow.solver import OnStep, Velocity, begin, evaluate, finish
 
 
 class Step(NamedTuple):
@@ -103,7 +103,7 @@ def grpo_trajectory(
     x = begin(x)
     states, log_probs = [x], []
     for i, (start, end) in enumerate(pairwise(times)):
-        step = grpo_step(evaluate(velocity, x, time_tensor(start, x)), x, start, end, times[1], level)
+        step = grpo_step(evaluate(velocity, x, start), x, start, end, times[1], level)
         x = step.mean + step.std * draw(i, x).to(x)
         states.append(x)
         log_probs.append(step.log_prob(x))

@@ -15,8 +15,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from unimm.flow.checks import check_grid, check_velocity
-from unimm.flow.solver import OnStep, Velocity, begin, finish, time_tensor
+from unimm.flow.checks import check_grid
+from unimm.flow.solver import OnStep, Velocity, begin, evaluate, finish
 
 Draw = Callable[[int, Tensor], Tensor]
 """`draw(i, x)`: the standard normal noise of step i, of the shape of x."""
@@ -97,9 +97,9 @@ def euler_maruyama(
         ValueError: as `euler`; the grid rises; w is infinite or negative on it.
     """
 
-    def step(i: int, x: Tensor, t: Tensor, start: float, end: float) -> Tensor:
+    def step(i: int, x: Tensor, start: float, end: float) -> Tensor:
         w = diffusion(start)
-        mean = mean_step(x, evaluate(velocity, x, t), start, end - start, w)
+        mean = mean_step(x, evaluate(velocity, x, start), start, end - start, w)
         return mean if end == 0 else mean + math.sqrt(w * (start - end)) * draw(i, x).to(x)
 
     return descend(step, x, grid, on_step, diffusion)
@@ -119,13 +119,13 @@ def heun_maruyama(
     SiT's "Heun" SDE sampler: two evaluations per step, one in the step that ends at 0. As `euler_maruyama`.
     """
 
-    def step(i: int, x: Tensor, t: Tensor, start: float, end: float) -> Tensor:
+    def step(i: int, x: Tensor, start: float, end: float) -> Tensor:
         w, length = diffusion(start), end - start
         if end == 0:
-            return mean_step(x, evaluate(velocity, x, t), start, length, w)
+            return mean_step(x, evaluate(velocity, x, start), start, length, w)
         x = x + math.sqrt(-w * length) * draw(i, x).to(x)
-        first = mean_step(x, evaluate(velocity, x, t), start, length, w)
-        second = mean_step(first, evaluate(velocity, first, time_tensor(end, x)), end, length, diffusion(end))
+        first = mean_step(x, evaluate(velocity, x, start), start, length, w)
+        second = mean_step(first, evaluate(velocity, first, end), end, length, diffusion(end))
         return x + ((first - x) + (second - first)) / 2
 
     return descend(step, x, grid, on_step, diffusion)
@@ -140,8 +140,8 @@ def renoising(
     with an undistilled one the marginals are not kept. As `euler_maruyama`.
     """
 
-    def step(i: int, x: Tensor, t: Tensor, start: float, end: float) -> Tensor:
-        data = x - start * evaluate(velocity, x, t)
+    def step(i: int, x: Tensor, start: float, end: float) -> Tensor:
+        data = x - start * evaluate(velocity, x, start)
         return data if end == 0 else (1 - end) * data + end * draw(i, x).to(x)
 
     return descend(step, x, grid, on_step)
@@ -153,28 +153,21 @@ def mean_step(x: Tensor, v: Tensor, t: float, length: float, w: float) -> Tensor
     return (1 + length * pull) * x + length * (1 + pull * (1 - t)) * v
 
 
-def evaluate(velocity: Velocity, x: Tensor, t: Tensor) -> Tensor:
-    """Return v in the dtype of x; refuse another shape."""
-    v = velocity(x, t)
-    check_velocity(v, x)
-    return v.to(x.dtype)
-
-
 @torch.no_grad()
 def descend(
-    step: Callable[[int, Tensor, Tensor, float, float], Tensor],
+    step: Callable[[int, Tensor, float, float], Tensor],
     x: Tensor,
     grid: Tensor,
     on_step: OnStep | None,
     diffusion: Diffusion | None = None,
 ) -> Tensor:
-    """Take step(i, x, t [B], from, to) down a grid; check state, grid and w at the door and the end."""
+    """Take step(i, x, from, to) down a grid; check state, grid and w at the door and the end."""
     check_grid(grid)
     times = grid.double().clamp(0, 1).tolist()
     check_descent(times, diffusion)
     x = begin(x)
     for i, (start, end) in enumerate(pairwise(times)):
-        x = step(i, x, time_tensor(start, x), start, end)
+        x = step(i, x, start, end)
         if on_step is not None:
             on_step(i, x)
     return finish(x)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unimm.flow.checks import check_finite, check_grid, check_velocity
+from unimm.flow.guidance import velocity_at
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 OnStep = Callable[[int, Tensor], None]
@@ -114,19 +115,23 @@ def runge_kutta(
         length = end - start
         slopes: list[Tensor] = []
         for node, row in zip(tableau.nodes, tableau.stages, strict=True):
-            t = time_tensor(end if node == 1 else start + node * length, x)
-            v = velocity(advance(x, length, row, slopes), t)
-            check_velocity(v, x)
-            slopes.append(v.to(x.dtype))
+            t = end if node == 1 else start + node * length
+            slopes.append(evaluate(velocity, advance(x, length, row, slopes), t))
         x = advance(x, length, tableau.weights, slopes)
         if on_step is not None:
             on_step(i, x)
     return x
 
 
-def time_tensor(t: float, x: Tensor) -> Tensor:
-    """Return t for every sample, [B], in the dtype of x; written on its device, which is not waited for."""
-    return torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+def evaluate(velocity: Velocity, x: Tensor, t: float) -> Tensor:
+    """Return v [B ...] in the dtype of x, all samples at time t; refuse another shape.
+
+    The times [B] are written on the device of x, which is not waited for.
+    """
+    times = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+    v = velocity_at(velocity, t, x.dtype)(x, times)
+    check_velocity(v, x)
+    return v.to(x.dtype)
 
 
 def advance(x: Tensor, length: float, weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
