@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import MISSING, fields
 from numbers import Integral
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Row = TypeVar("Row")
+from unimm.tables import pick as pick
 
 ROUNDING = 1e-6
 """How far beyond 0 or 1 a time may lie: a shift in float32 can round 1 up by 1e-7."""
-
-
-def pick(name: str, kind: str, table: Mapping[str, Row]) -> Row:
-    """Return the row of a table.
-
-    Raises:
-        ValueError: no such kind; the nearest names are offered.
-    """
-    if kind in table:
-        return table[kind]
-    near = difflib.get_close_matches(str(kind), table, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{name}: expected one of {', '.join(table)}, got {kind!r}{hint}")
 
 
 def refuse_unused(settings: Any, used: Collection[str]) -> None:
