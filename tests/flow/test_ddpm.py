@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.flow.copies import copies
 from unimm.flow import clean_grid, heun
 from unimm.flow.ddpm import chain_ratios, chain_times, ddpm_velocity, step_of
 
@@ -57,3 +58,10 @@ def test_samples_are_the_data():
     noise = torch.randn(3, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     drawn = heun(ddpm_velocity(exact_noise), noise, clean_grid(100))
     torch.testing.assert_close(drawn, MEAN + STD * noise, atol=0.02, rtol=0)
+
+
+def test_the_chain_is_copied_to_a_device_once():
+    t = torch.rand(4, device="meta")
+    step_of(t)
+    assert copies(lambda: step_of(t)) == 0
+    assert step_of(torch.rand(4, dtype=torch.float64)).dtype == torch.float64

@@ -11,6 +11,7 @@ import math
 import pytest
 import torch
 
+from tests.flow.copies import copies
 from unimm.flow import WEIGHTS, Density, Weight, velocity_loss
 from unimm.flow.weights import log_snr
 
@@ -118,3 +119,10 @@ def test_a_time_that_rounded_to_an_end_has_a_finite_weight(kind):
     ends = torch.tensor([0.0, 1.0])
     assert Weight(kind)(ends).isfinite().all()
     torch.testing.assert_close(Weight(kind)(ends), Weight(kind)(torch.tensor([2.0**-24, 1 - 2.0**-24])))
+
+
+@pytest.mark.parametrize("kind", ["linear_eps", "linear_v", "ldm_linear_eps", "ldm_linear_v"])
+def test_a_schedule_is_copied_to_a_device_once(kind):
+    t = torch.rand(4, device="meta")
+    Weight(kind)(t)
+    assert copies(lambda: Weight(kind)(t)) == 0

@@ -20,6 +20,12 @@ def chain_ratios() -> Tensor:
     return (1 / alpha_squared - 1).sqrt()
 
 
+@cache
+def log_ratios(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the logs of `chain_ratios` where they are looked up at every step; copied there once."""
+    return chain_ratios().log().to(device, dtype)
+
+
 def chain_times() -> Tensor:
     """Return the time of equal sigma / alpha on the straight path, for each step: 0.0099 to 0.9937."""
     ratios = chain_ratios()
@@ -31,7 +37,7 @@ def step_of(t: Tensor) -> Tensor:
 
     Between steps linear in the log-ratio; times beyond the chain's ends get the end.
     """
-    ratios = chain_ratios().log().to(t)
+    ratios = log_ratios(t.dtype, t.device)
     wanted = (t / (1 - t)).log()
     above = torch.searchsorted(ratios, wanted.contiguous()).clamp(1, STEPS - 1)
     share = (wanted - ratios[above - 1]) / (ratios[above] - ratios[above - 1])

@@ -69,7 +69,7 @@ def cosine_v(t: Tensor) -> Tensor:
 
 def linear_eps(t: Tensor) -> Tensor:
     """Return the weight of DDPM's noise loss: beta linear, 1e-4 to 0.02 in 1000 steps (Ho et al. 2020)."""
-    return from_noise_weight(_schedule_noise_weight(log_snr(t), _ddpm_schedule()), t)
+    return from_noise_weight(_schedule_noise_weight(log_snr(t), _ddpm_schedule(t.device)), t)
 
 
 def linear_v(t: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def linear_v(t: Tensor) -> Tensor:
 
 def ldm_linear_eps(t: Tensor) -> Tensor:
     """Return the weight of LDM's noise loss: sqrt(beta) linear, 0.00085 to 0.012 (Rombach et al. 2022)."""
-    return from_noise_weight(_schedule_noise_weight(log_snr(t), _ldm_schedule()), t)
+    return from_noise_weight(_schedule_noise_weight(log_snr(t), _ldm_schedule(t.device)), t)
 
 
 def ldm_linear_v(t: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def diffusers_sigma_sqrt(t: Tensor) -> Tensor:
 
 def _schedule_noise_weight(lam: Tensor, schedule: tuple[Tensor, Tensor]) -> Tensor:
     """Return w(lambda) = 2 p(lambda), p the density of the log-SNRs at uniform steps; 0 beyond them."""
-    lams, pdf = (x.to(lam.device) for x in schedule)
+    lams, pdf = schedule
     place = torch.searchsorted(lams, lam.double().contiguous()).clamp(1, len(lams) - 1)
     share = (lam.double() - lams[place - 1]) / (lams[place] - lams[place - 1])
     between = torch.lerp(pdf[place - 1], pdf[place], share)
@@ -102,18 +102,20 @@ def _schedule_noise_weight(lam: Tensor, schedule: tuple[Tensor, Tensor]) -> Tens
 
 
 @cache
-def _ddpm_schedule() -> tuple[Tensor, Tensor]:
-    return _log_snr_density(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
+def _ddpm_schedule(device: torch.device) -> tuple[Tensor, Tensor]:
+    return _log_snr_density(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64, device="cpu"), device)
 
 
 @cache
-def _ldm_schedule() -> tuple[Tensor, Tensor]:
-    return _log_snr_density(torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square())
+def _ldm_schedule(device: torch.device) -> tuple[Tensor, Tensor]:
+    roots = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64, device="cpu")
+    return _log_snr_density(roots.square(), device)
 
 
-def _log_snr_density(betas: Tensor) -> tuple[Tensor, Tensor]:
+def _log_snr_density(betas: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the log-SNRs of a discrete schedule, rising, and the density p of each, both float64 [steps].
 
+    Computed on the CPU, given on the device; callers keep them, so that each is copied there once.
     With a^2 = prod(1 - beta), d lambda / d log a^2 = 1 / (1 - a^2); log a^2 falls by -log(1 - beta) a step.
     """
     logs = torch.log1p(-betas)
@@ -121,7 +123,7 @@ def _log_snr_density(betas: Tensor) -> tuple[Tensor, Tensor]:
     b2 = -torch.expm1(log_a2)
     fall = -torch.cat([(logs[1:] + logs[:-1]) / 2, logs[-1:]])  # half a step to either side
     lams, pdf = log_a2 - torch.log(b2), b2 / (fall * len(betas))
-    return lams.flip(0), pdf.flip(0)
+    return lams.flip(0).to(device), pdf.flip(0).to(device)
 
 
 @dataclass(frozen=True)
