@@ -83,15 +83,16 @@ class TextGenerator(Generator):
         if guide is not None:
             self._check_guide(guide)
         seeds = [s for row in seed_rows(seed, len(prompts), n) for s in row]
-        told = repeated(self.conditions_of(prompts, without), n)
-        theirs = None if guide is None else repeated(guide.conditions_of(prompts, without), n)
+        told = repeated_conditions(self.conditions_of(prompts, without), n)
+        theirs = None if guide is None else repeated_conditions(guide.conditions_of(prompts, without), n)
         nothing = self._away(sampling.negative_prompt, without)
 
         def pair(piece: slice) -> tuple[Velocity, Velocity]:
             conditions = rows_of(told, piece)
             if guide is not None:
                 return self._of(conditions, size), guide._of(rows_of(theirs, piece), size)
-            return self._of(conditions, size), self._of(repeated(nothing, len(conditions.pooled)), size)
+            away = repeated_conditions(nothing, len(conditions.pooled))
+            return self._of(conditions, size), self._of(away, size)
 
         latents = self._draw(pair, seeds, sampling, guide, callback, size)
         cut = tuple(self.text.tokenize(prompts).cut_in_words())
@@ -121,7 +122,7 @@ def rows_of(conditions: TextConditions, piece: slice) -> TextConditions:
     return TextConditions(conditions.sequence[piece], conditions.pooled[piece])
 
 
-def repeated(conditions: TextConditions, n: int) -> TextConditions:
+def repeated_conditions(conditions: TextConditions, n: int) -> TextConditions:
     """Return each row n times, one after the other."""
     parts = conditions.sequence, conditions.pooled
     return TextConditions(*(part.repeat_interleave(n, dim=0) for part in parts))

@@ -13,8 +13,8 @@ from torch import Tensor
 from unimm.data.buckets import Bucket, BucketBatches, aspect_buckets
 from unimm.data.order import shuffled
 from unimm.data.world import Pictures, on_wall
-from unimm.dit.mmdit import TextConditions
 from unimm.generator import GeneratorSettings, TextGenerator
+from unimm.generator.by_text import repeated_conditions
 from unimm.generator.losses import FlowLosses
 from unimm.text.published import load_sd3_text
 from unimm.text.sd3 import DROP_PROBABILITY, Tokens, drop_encoders
@@ -183,9 +183,8 @@ class TextStage:
             x = encoded(self.model, batch["pixels"], generator)
             size = self._size(batch["pixels"], x)
         gone = drop_encoders(tokens.count, recipe.text.drop_probability, generator=generator).to(x.device)
-        told = self.model.told(tokens, gone)
         draws = recipe.noise_draws
-        told = TextConditions(repeated(told.sequence, draws), repeated(told.pooled, draws))
+        told = repeated_conditions(self.model.told(tokens, gone), draws)
         return self.model.flow_losses(repeated(x, draws), told, generator=generator, size=size)
 
     def _size(self, pixels: Tensor, latents: Tensor) -> tuple[int, int] | None:
