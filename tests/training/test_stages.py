@@ -112,3 +112,10 @@ def test_the_sigmoid_loss_is_the_papers_formula():
         for j in range(2)
     ]
     assert loss.item() == pytest.approx(sum(terms).item() / 2, rel=1e-5)
+
+
+def test_the_joint_stage_refuses_latents_of_other_scenes(road):
+    recipe = joint_recipe(road)
+    singles = replace(recipe.data.pictures, folder=str(road / "singles"), scenes="single")
+    with pytest.raises(ValueError, match="latents: expected a cache with key=.*/1/single"):
+        JointStage(replace(recipe, data=replace(recipe.data, pictures=singles)))

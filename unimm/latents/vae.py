@@ -120,10 +120,27 @@ class VAE(nn.Module):
 
         The noise is drawn as diffusers draws it: one [B latent_channels h w] on the generator's device.
         """
-        mean, std = self.moments(pixels)
         sizes = expect("pixels", pixels, "B 3 Hp Wp")
-        height, width = (sizes[name] * self.config.packing // self.config.stride for name in ("Hp", "Wp"))
-        shape = (sizes["B"], self.config.latent_channels, height, width)
+        size = sizes["Hp"] // self.config.stride, sizes["Wp"] // self.config.stride
+        return self.draw(*self.moments(pixels), generator, size)
+
+    def draw(
+        self, mean: Tensor, std: Tensor, generator: torch.Generator, size: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Return a sample [B N C] of the posterior of this mean and std [B N C], as `sample` draws it.
+
+        Args:
+            mean: as `moments` gives it.
+            std: the same.
+            generator: of the noise.
+            size: rows and columns of tokens; None for a square.
+
+        Raises:
+            ValueError: another C, or an N that does not fit the size.
+        """
+        rows, columns = grid_of(mean, size, self.config.channels)
+        packing = self.config.packing
+        shape = (len(mean), self.config.latent_channels, rows * packing, columns * packing)
         noise = torch.randn(shape, generator=generator, device=generator.device)
         return mean + std * self.pack(noise.to(mean.device))
 

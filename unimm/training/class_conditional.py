@@ -24,11 +24,12 @@ from unimm.training.decoder import trained
 from unimm.training.finite import refuse_nonfinite
 from unimm.training.generating import (
     body_groups,
-    cached_latents,
     compile_body,
+    drawn,
     encoded,
     export,
     fitted,
+    kept_latents,
     means,
     prepare,
     repeated,
@@ -97,7 +98,7 @@ class ClassStage:
         self.groups = body_groups(model, recipe.matrices)
         if recipe.alignment is not None:
             self._align(recipe.alignment)
-        self.latents = None if recipe.latents is None else cached_latents(model, self.store, recipe.latents)
+        self.latents = None if recipe.latents is None else kept_latents(model, self.store, recipe.latents)
 
     def _align(self, alignment: Alignment) -> None:
         """Add the frozen target and its projector."""
@@ -139,8 +140,9 @@ class ClassStage:
     ) -> tuple[FlowLosses, Tensor | None]:
         """Return the losses of each draw, [B draws], and the alignment's [B draws]."""
         recipe, draws = self.recipe, self.recipe.noise_draws
-        x = batch.get("latents")
-        if x is None:
+        if "latents" in batch:
+            x = drawn(self.model, batch["latents"], generator)
+        else:
             x = encoded(self.model, fitted(self.model, batch["pixels"]), generator)
         x, labels = repeated(x, draws), repeated(batch["labels"], draws)
         dropped = None

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
-from unimm.data.cache import CacheLayout, LatentCache, fill_cache
+from unimm.data.cache import LatentCache
 from unimm.data.world import PictureStore
 from unimm.dit.bound import refuse_narrow
 from unimm.generator import Generator
@@ -20,12 +19,9 @@ from unimm.latents.vae import VAE
 from unimm.latents.vae_folder import load_vae
 from unimm.training import checkpoint
 from unimm.training.decoder import trained
-from unimm.training.joint import weights_hash
+from unimm.training.latents import cached_latents
 from unimm.training.recipe import FROZEN, Group
 from unimm.weights.folder import load_strictly
-
-_SHARD = 20_000
-_PASS = 64  # pictures encoded at once into the cache
 
 
 def prepare(model: Generator, codec_run: str | None, vae: str | None, allow_narrow: bool) -> None:
@@ -62,21 +58,26 @@ def fitted(model: Generator, pixels: Tensor) -> Tensor:
     return resize_pixels(pixels, (model.space if encoder is None else encoder).config.image_size)
 
 
-def cached_latents(model: Generator, store: PictureStore, folder: str) -> LatentCache:
-    """Return the latents of a store's pictures, encoded on first use."""
-    space = model.settings.space
-    made_by = f"{weights_hash(model.space)}/{store.seed}/{store.scenes}"
-    layout = CacheLayout(store.count, space.grid**2, space.channels, _SHARD, made_by)
+def kept_latents(model: Generator, store: PictureStore, folder: str) -> LatentCache:
+    """Return what a cache keeps of a store's pictures: latents, or of a VAE mean and std of their posterior.
 
-    @torch.no_grad()
-    def encode(start: int, stop: int) -> Tensor:
-        return model.encode_image(fitted(model, store.pixels_of(range(start, stop))))
+    Either way `drawn` makes of it what `encoded` makes of the pictures.
+    """
+    space, config = model.space, model.settings.space
+    channels = 2 * config.channels if isinstance(space, VAE) else config.channels
 
-    with Progress() as progress:
-        task = progress.add_task("encoding pictures", total=store.count)
-        for done in fill_cache(folder, layout, encode, _PASS):
-            progress.update(task, completed=done)
-    return LatentCache(folder, layout.key)
+    def encode(pixels: Tensor) -> Tensor:
+        pixels = fitted(model, pixels)
+        return torch.cat(space.moments(pixels), -1) if isinstance(space, VAE) else model.encode_image(pixels)
+
+    return cached_latents(folder, store, space, (config.grid**2, channels), encode)
+
+
+def drawn(model: Generator, kept: Tensor, generator: torch.Generator) -> Tensor:
+    """Return latents [B N C] of what a cache kept; a VAE's are drawn from the posterior, [B N 2C] kept."""
+    if isinstance(model.space, VAE):
+        return model.space.draw(*kept.chunk(2, dim=-1), generator)
+    return kept
 
 
 @torch.no_grad()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from rich.progress import Progress
 from torch import Tensor, nn
 
-from unimm.data.cache import CacheLayout, LatentCache, fill_cache
+from unimm.data.cache import LatentCache
 from unimm.data.order import shuffled
 from unimm.data.talk import TALKS, Talk
 from unimm.data.world import Pictures, PictureStore
@@ -28,11 +26,11 @@ from unimm.text.chat import Rendered, collate, render
 from unimm.text.tokenizer import load_tokenizer, special_ids
 from unimm.training import checkpoint
 from unimm.training.decoder import trained
+from unimm.training.latents import cached_latents
 from unimm.training.pictures import save_grid
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
 from unimm.weights.folder import load_strictly
 
-_SHARD = 20_000
 _SAMPLE_PROMPTS = (
     "a photo of a red circle", "a star", "a blue square and a yellow heart", "two green stars",
     "three white hearts", "a black cross left of a pink moon", "a triangle above a square",
@@ -113,39 +111,6 @@ class TalkRows:
             labels=pad(batch.labels, (0, missing), value=-100),
             attention_mask=pad(batch.attention_mask, (0, missing), value=False),
         )
-
-
-def cached_latents(model: UniMM, store: PictureStore, folder: str) -> LatentCache:
-    """Return the normalised latents of a store's pictures, encoded on first use with the model's frozen
-    encoder."""
-    settings = model.config.settings
-    layout = CacheLayout(
-        store.count,
-        settings.num_queries,
-        settings.dit.channels,
-        _SHARD,
-        f"{weights_hash(model.encoder)}/{store.seed}",
-    )
-
-    @torch.no_grad()
-    def encode(start: int, stop: int) -> Tensor:
-        pixels = resize_pixels(store.pixels_of(range(start, stop)), settings.encoder.image_size)
-        return model.encode_image(pixels)
-
-    with Progress() as progress:
-        task = progress.add_task("encoding pictures", total=store.count)
-        for done in fill_cache(folder, layout, encode):
-            progress.update(task, completed=done)
-    return LatentCache(folder, layout.key)
-
-
-def weights_hash(module: nn.Module) -> str:
-    """Return a short hash of a module's weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 @dataclass
@@ -238,5 +203,11 @@ class JointStage(TalkStage):
 def talk_rows(recipe: JointRecipe, model: UniMM) -> TalkRows:
     """Return the rows that a recipe names, their latents made by the model's encoder."""
     store = recipe.data.pictures.open()
-    latents = cached_latents(model.eval(), store, recipe.data.latents)
+    settings = model.eval().config.settings
+    shape = (settings.num_queries, settings.dit.channels)
+
+    def encode(pixels: Tensor) -> Tensor:
+        return model.encode_image(resize_pixels(pixels, settings.encoder.image_size))
+
+    latents = cached_latents(recipe.data.latents, store, model.encoder, shape, encode)
     return TalkRows(recipe.data, recipe.train.seed, store, latents, model.tokenizer)

@@ -21,11 +21,12 @@ from unimm.text.sd3 import DROP_PROBABILITY, Tokens, drop_encoders
 from unimm.training.finite import refuse_nonfinite
 from unimm.training.generating import (
     body_groups,
-    cached_latents,
     compile_body,
+    drawn,
     encoded,
     export,
     fitted,
+    kept_latents,
     means,
     prepare,
     repeated,
@@ -112,7 +113,7 @@ class TextStage:
         if model.settings.text.towers:
             scale = recipe.text.lr_scale
             self.groups["generator.text"] = Group(lr_scale=scale) if scale else FROZEN
-        self.latents = None if recipe.latents is None else cached_latents(model, self.store, recipe.latents)
+        self.latents = None if recipe.latents is None else kept_latents(model, self.store, recipe.latents)
         self.buckets = self._buckets()
         self._shaped: dict[int, BucketBatches] = {}
 
@@ -178,8 +179,9 @@ class TextStage:
 
     def _losses(self, batch: dict[str, Any], generator: torch.Generator) -> FlowLosses:
         recipe, tokens, size = self.recipe, batch["tokens"], None
-        x = batch.get("latents")
-        if x is None:
+        if "latents" in batch:
+            x = drawn(self.model, batch["latents"], generator)
+        else:
             x = encoded(self.model, batch["pixels"], generator)
             size = self._size(batch["pixels"], x)
         gone = drop_encoders(tokens.count, recipe.text.drop_probability, generator=generator).to(x.device)
