@@ -48,7 +48,7 @@ def text_recipe(folder: Path, name: str = "text", **changes) -> TextRecipe:
 REPA = {
     "generator": {"body": SIT, "latents": PIXELS},
     "codec_run": None,
-    "alignment": {"encoder": ENCODER, "block": 1, "hidden": 32},
+    "alignment": {"block": 1, "hidden": 32},
 }
 CLASS_RECIPES = {
     "ddt": {"latents": "singles-latents"},
@@ -65,5 +65,6 @@ def recipe_of(folder: Path, name: str, **changes) -> ClassRecipe:
     if "latents" in parts:
         parts["latents"] = str(folder / parts["latents"])
     if "alignment" in parts:
-        parts["alignment"] = {**parts["alignment"], "encoder_run": str(folder / "encoder")}
+        own = {"run": str(folder / "encoder"), "encoder": ENCODER}
+        parts["alignment"] = {"own": [own], **parts["alignment"], **changes.pop("alignment", {})}
     return class_recipe(folder, name, **parts, **changes)

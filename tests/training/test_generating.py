@@ -7,14 +7,29 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from tests.training.generators import DDT, MMDIT, PIXELS, RAE, TEXT, class_recipe, recipe_of, text_recipe
-from tests.training.road import decoder_recipe, encoder_recipe
+from tests.training.generators import (
+    DDT,
+    LIGHTNING,
+    MMDIT,
+    PIXELS,
+    RAE,
+    TEXT,
+    class_recipe,
+    recipe_of,
+    text_recipe,
+)
+from tests.training.road import ENCODER, decoder_recipe, encoder_recipe
 from unimm.generator import ClassGenerator, TextGenerator
+from unimm.latents.pixels import resize_pixels
+from unimm.latents.targets import TARGET_SIZES, Target, TargetConfig, load_target, target_config
+from unimm.latents.vae import VAE, SDVAEConfig
 from unimm.training import checkpoint
 from unimm.training.class_conditional import ClassStage
 from unimm.training.decoder import DecoderStage, trained
 from unimm.training.encoder import EncoderStage
+from unimm.training.generating import drawn
 from unimm.training.log import read_metrics
 from unimm.training.loop import train
 from unimm.training.text_to_image import TextStage
@@ -61,6 +76,107 @@ def test_the_codec_is_that_of_its_run_and_latents_have_its_statistics(folder):
     for name in ("encoder", "statistics", "decoder"):
         for key, value in trained(folder / "decoder", name).items():
             assert torch.equal(stage.model.space.state_dict()[f"{name}.{key}"], value)
+
+
+@pytest.fixture
+def small_target(tmp_path, monkeypatch):
+    """The file of a published target that is small: 6 x 6 tokens of 10 channels, random weights."""
+    sizes = TargetConfig("dinov1", width=10, depth=1, heads=2, patch_size=3, image_size=18, mlp_width=20)
+    monkeypatch.setitem(TARGET_SIZES, "dinov1-b", sizes)
+    torch.manual_seed(5)
+    save_file(Target(sizes).network.state_dict(), tmp_path / "target.safetensors")
+    return {"name": "dinov1-b", "file": str(tmp_path / "target.safetensors")}
+
+
+def test_hidden_states_are_aligned_with_two_targets(folder, small_target):
+    published = [{**small_target, "image_size": 9}]  # 3 x 3 tokens, as the body and our encoder have
+    recipe = recipe_of(folder, "sit", alignment={"published": published, "weight": 0.25}, noise_draws=2)
+    recipe = replace(recipe, train=replace(recipe.train, output=str(folder / "two")))
+    stage = ClassStage(recipe)
+    pixels = stage.batch(0, 4)["pixels"]
+    ours, theirs = stage.modules["targets"](pixels)
+    assert (ours.shape, theirs.shape) == ((4, 9, 16), (4, 9, 10))
+    target = load_target(small_target["file"], replace(target_config("dinov1-b"), image_size=9))
+    assert torch.equal(theirs, target(resize_pixels(pixels, 9)))
+    train(recipe.train, stage, recipe)
+    for record in read_metrics(folder / "two"):
+        assert record["align"] == pytest.approx((record["align_1"] + record["align_2"]) / 2, rel=1e-5)
+        assert record["align_1"] != record["align_2"]
+        assert record["loss"] == pytest.approx(record["flow"] + 0.25 * record["align"], rel=1e-5)
+    after = stage.modules["targets"](pixels)
+    assert torch.equal(after[0], ours)
+    assert torch.equal(after[1], theirs)
+
+
+@pytest.mark.parametrize(
+    ("alignment", "message"),
+    [
+        ({"own": []}, "alignment: expected at least one target under own or published"),
+        ({"block": 3}, "alignment.block: expected 1 to 2, got 3"),
+        (
+            {"own": [{"run": "x", "encoder": {**ENCODER, "patch_size": 2}}]},
+            r"own\[0\]: expected 3 x 3 tokens, as the body has, .* got 6 x 6; image_size 6 would fit",
+        ),
+        (
+            {"published": [{"name": "dinov2-b", "file": "x"}]},
+            r"published\[0\]: expected 3 x 3 tokens, .* got 16 x 16; image_size 42 would fit",
+        ),
+        ({"published": [{"name": "dinov2b", "file": "x"}]}, "unknown 'dinov2b'; did you mean 'dinov2-b'"),
+        ({"published": [{"name": "dinov2-b", "file": "x", "image_size": 40}]}, "multiple of patch_size = 14"),
+    ],
+)
+def test_an_alignment_that_does_not_fit_is_refused(alignment, message):
+    with pytest.raises(ValueError, match=message):
+        recipe_of(Path("nowhere"), "sit", alignment=alignment)
+
+
+def test_a_target_without_its_file_is_refused_before_training(folder):
+    published = [{"name": "dinov2-b", "file": str(folder / "none.pth"), "image_size": 42}]
+    with pytest.raises(FileNotFoundError, match=r"none\.pth"):
+        ClassStage(recipe_of(folder, "sit", alignment={"published": published}))
+
+
+SMALL_VAE = {"kind": "sd_vae", "image_size": 12, "widths": [4, 8], "layers_per_block": 1, "norm_groups": 2}
+
+
+@pytest.fixture(scope="module")
+def vae_folder(tmp_path_factory):
+    """A folder of a small VAE with random weights, as diffusers saves it."""
+    torch.manual_seed(6)
+    sizes = {name: value for name, value in SMALL_VAE.items() if name != "kind"}
+    space = VAE(SDVAEConfig(**{**sizes, "widths": tuple(sizes["widths"])}))
+    folder = tmp_path_factory.mktemp("vae")
+    space.tower.save_pretrained(folder)
+    return folder
+
+
+def vae_recipe(make, folder, vae_folder, body, **changes):
+    sizes = {"channels": 4, "grid": 6, "width": 16}
+    generator = {"body": {**body, **sizes}, "latents": SMALL_VAE}
+    generator |= {"text": TEXT} if make is text_recipe else {}
+    return make(folder, "vae", generator=generator, codec_run=None, vae=str(vae_folder), **changes)
+
+
+@pytest.mark.parametrize(
+    ("make", "stage", "body"), [(class_recipe, ClassStage, LIGHTNING), (text_recipe, TextStage, MMDIT)]
+)
+def test_a_vae_s_latents_are_drawn_anew_from_a_cache(folder, vae_folder, make, stage, body):
+    kept = str(folder / f"posterior-{stage.__name__}")
+    losses = []
+    for latents in (None, kept):
+        torch.manual_seed(0)
+        made = stage(vae_recipe(make, folder, vae_folder, body, latents=latents))
+        batch = made.batch(3, 4)
+        each = [made.step(batch, torch.Generator().manual_seed(seed))["flow"].item() for seed in (0, 0, 1)]
+        losses.append(each)
+    assert losses[0][0] == losses[0][1] != losses[0][2]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)  # the cache is bfloat16
+    draws = [drawn(made.model, batch["latents"], torch.Generator().manual_seed(seed)) for seed in range(400)]
+    mean, std = batch["latents"].chunk(2, dim=-1)
+    spread = (torch.stack(draws).mean(0) - mean) / std * 400**0.5
+    assert spread.abs().max() < 5
+    assert spread.std().item() == pytest.approx(1, abs=0.1)
+    assert (torch.stack(draws).std(0) / std).mean().item() == pytest.approx(1, abs=0.02)
 
 
 def test_cached_latents_are_the_encoded_ones(folder):

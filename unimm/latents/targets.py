@@ -92,6 +92,11 @@ class Target(nn.Module):
         self.register_buffer("pixel_std", colours(self.kind.pixel_std).to(device), persistent=False)
         self.eval().requires_grad_(False)
 
+    @property
+    def resizes(self) -> bool:
+        """Whether pixels of any size may be given, as REPA's code resizes them for this kind."""
+        return self.kind.prepare is not _as_they_are
+
     @torch.no_grad()
     def tokens(self, pixels: Tensor) -> Tensor:
         """Return the patches' tokens [B N C], float32, of pixels [B 3 Hp Wp] in [0, 1].

@@ -13,14 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from unimm.alignment import PUBLISHED_WEIGHT, Projectors, alignment_loss
+from unimm.alignment import alignment_loss
 from unimm.data.order import shuffled
 from unimm.data.world import Pictures
 from unimm.generator import ClassGenerator, GeneratorSettings
 from unimm.generator.losses import FlowLosses
-from unimm.latents.encoder import EncoderConfig, build_encoder
-from unimm.latents.pixels import resize_pixels
-from unimm.training.decoder import trained
 from unimm.training.finite import refuse_nonfinite
 from unimm.training.generating import (
     body_groups,
@@ -37,19 +34,8 @@ from unimm.training.generating import (
 )
 from unimm.training.pictures import save_grid
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
-from unimm.weights.folder import load_strictly
+from unimm.training.repa import Alignment, Targets
 from unimm.world.classes import CLASSES, class_of
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """REPA: hidden states are drawn towards what a frozen encoder sees in the clean picture."""
-
-    encoder_run: str  # run folder of the encoder stage
-    encoder: EncoderConfig  # its grid is the body's: tokens are compared place by place
-    block: int  # after which the hidden states are taken, the first is 1; 8 of 28 in REPA
-    weight: float = PUBLISHED_WEIGHT
-    hidden: int = 2048  # width of the projector
 
 
 @dataclass(frozen=True)
@@ -83,6 +69,8 @@ class ClassRecipe:
             raise ValueError(f"null_probability: expected a number in [0, 1), got {self.null_probability}")
         if self.noise_draws < 1:
             raise ValueError(f"noise_draws: expected 1 or more, got {self.noise_draws}")
+        if self.alignment is not None:
+            self.alignment.check(self.generator.dit)
 
 
 class ClassStage:
@@ -97,17 +85,10 @@ class ClassStage:
         self.model, self.modules = model, {"generator": model}
         self.groups = body_groups(model, recipe.matrices)
         if recipe.alignment is not None:
-            self._align(recipe.alignment)
+            projectors = recipe.alignment.projectors(model.settings.dit.width)
+            self.modules |= {"projectors": projectors, "targets": Targets(recipe.alignment)}
+            self.groups |= {"projectors": Group(), "targets": FROZEN}
         self.latents = None if recipe.latents is None else kept_latents(model, self.store, recipe.latents)
-
-    def _align(self, alignment: Alignment) -> None:
-        """Add the frozen target and its projector."""
-        target = build_encoder(alignment.encoder)
-        load_strictly(target, trained(alignment.encoder_run, "encoder"), "encoder")
-        width = self.model.settings.dit.width
-        projectors = Projectors(width, (alignment.encoder.width,), alignment.hidden)
-        self.modules |= {"projectors": projectors, "target": target}
-        self.groups |= {"projectors": Group(), "target": FROZEN}
 
     def batch(self, start: int, count: int) -> dict[str, Tensor]:
         indices = shuffled(self.store.count, self.recipe.train.seed, start, count)
@@ -122,9 +103,12 @@ class ClassStage:
     def step(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         begin = generator.get_state()
         losses, aligned = self._losses(batch, generator)
-        each = losses.total
-        if aligned is not None:
-            each = each + self.recipe.alignment.weight * aligned
+        each, terms = losses.total, {"flow": losses.flow, "direction": losses.direction}
+        if aligned:
+            terms["align"] = torch.stack(aligned).mean(0)
+            each = each + self.recipe.alignment.weight * terms["align"]
+        if len(aligned) > 1:
+            terms |= {f"align_{at}": one for at, one in enumerate(aligned, 1)}
         loss = each.mean()
 
         def again() -> None:
@@ -133,12 +117,12 @@ class ClassStage:
 
         given = {name: x for name, x in batch.items() if x.is_floating_point()}
         refuse_nonfinite(loss, losses.t, each, given, self.modules, again)
-        return {"loss": loss, **means({"flow": losses.flow, "direction": losses.direction, "align": aligned})}
+        return {"loss": loss, **means(terms)}
 
     def _losses(
         self, batch: dict[str, Tensor], generator: torch.Generator
-    ) -> tuple[FlowLosses, Tensor | None]:
-        """Return the losses of each draw, [B draws], and the alignment's [B draws]."""
+    ) -> tuple[FlowLosses, list[Tensor]]:
+        """Return the losses of each draw, [B draws], and of each alignment target [B draws]."""
         recipe, draws = self.recipe, self.recipe.noise_draws
         if "latents" in batch:
             x = drawn(self.model, batch["latents"], generator)
@@ -152,11 +136,11 @@ class ClassStage:
         at = () if recipe.alignment is None else (recipe.alignment.block,)
         losses = self.model.flow_losses(x, labels, generator=generator, dropped=dropped, at=at)
         if recipe.alignment is None:
-            return losses, None
-        target = self.modules["target"]
-        with torch.no_grad():
-            seen = target(resize_pixels(batch["pixels"], recipe.alignment.encoder.image_size))
-        return losses, alignment_loss(self.modules["projectors"](losses.hidden[0]), [repeated(seen, draws)])
+            return losses, []
+        projected = self.modules["projectors"](losses.hidden[0])
+        seen = [repeated(tokens, draws) for tokens in self.modules["targets"](batch["pixels"])]
+        pairs = zip(projected, seen, strict=True)
+        return losses, [alignment_loss([ours], [theirs]) for ours, theirs in pairs]
 
     def compile(self) -> None:
         compile_body(self.model)

@@ -20,6 +20,7 @@ from unimm.dit.config import DiTConfig
 from unimm.latents.autoencoder import latent_space
 from unimm.latents.decoder import DecoderConfig
 from unimm.latents.encoder import EncoderConfig
+from unimm.latents.targets import TargetConfig
 from unimm.model.config import ModelSettings
 from unimm.projector import Projector
 from unimm.text.sd3 import SD3TextConfig
@@ -33,8 +34,10 @@ from unimm.training.inventory import (
     count_latent_space,
     count_llm,
     count_projectors,
+    count_target,
     count_text,
 )
+from unimm.training.repa import Alignment
 
 Values = Mapping[str, Any]
 
@@ -132,11 +135,15 @@ def _latents(section: Values, where: str, _: Values) -> Counts:
 
 
 def _alignment(section: Values, where: str, stated: Values) -> Counts:
-    target = build(EncoderConfig, section.get("encoder", {}), f"{where}.encoder")
+    alignment = build(Alignment, section, where)
     _, body = _of_kind(stated.get("body", {}), where, body_classes)
-    sizes = {"hidden_width": section["hidden"]} if "hidden" in section else {}
-    projectors = count_projectors(body.width, [target.width], body.side**2, **sizes)
-    return {**_prefixed("alignment", projectors), **_prefixed("alignment", count_encoder(target))}
+    targets = {name: target.config for name, target in alignment.targets.items()}
+    widths = [target.width for target in targets.values()]
+    counts = _prefixed("alignment", count_projectors(body.width, widths, body.side**2, alignment.hidden))
+    for name, target in targets.items():
+        seen = count_target(target) if isinstance(target, TargetConfig) else count_encoder(target)
+        counts |= _prefixed(f"alignment {name}", seen)
+    return counts
 
 
 def _of_kind(section: Values, where: str, classes: Callable[[str], tuple[type, type]]) -> tuple[str, Any]:

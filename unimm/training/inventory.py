@@ -16,6 +16,7 @@ from unimm.dit.presets import PRESETS
 from unimm.latents.autoencoder import build_latent_space
 from unimm.latents.decoder import DECODERS, DecoderConfig, RAEDecoder, decoder_config
 from unimm.latents.encoder import EncoderConfig, build_encoder
+from unimm.latents.targets import Target, TargetConfig
 from unimm.llm.decoding import llm_states
 from unimm.llm.qwen import LLMConfig, build_llm
 from unimm.text.sd3 import SD3Text, SD3TextConfig, Tokens
@@ -63,6 +64,13 @@ def count_encoder(config: EncoderConfig) -> Counts:
     encoder = bare(lambda: build_encoder(config))
     pixels = torch.empty(1, 3, config.image_size, config.image_size, device="meta")
     return count(encoder, lambda: encoder(pixels), lambda path: "encoder")
+
+
+def count_target(config: TargetConfig) -> Counts:
+    """Return the counts of a published target of REPA, for one picture of its own size."""
+    target = bare(lambda: Target(config))
+    pixels = torch.empty(1, 3, config.image_size, config.image_size, device="meta")
+    return count(target, lambda: target(pixels), lambda path: "encoder")
 
 
 def count_decoder(config: DecoderConfig) -> Counts:
