@@ -26,9 +26,7 @@ def expect_known(name: str, kind: str, known: Collection[str]) -> None:
         ValueError: no such kind; the nearest is suggested.
     """
     if kind not in tuple(known):  # a tuple compares: what cannot be hashed is no kind either
-        raise ValueError(
-            f"{name}: expected one of {', '.join(known)}, got {kind!r}{suggestion(kind, known)}"
-        )
+        raise ValueError(f"{name}: expected one of {', '.join(known)}, got {kind!r}{suggestion(kind, known)}")
 
 
 def suggestion(name: Any, known: Collection[str]) -> str:
