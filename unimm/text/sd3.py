@@ -10,7 +10,6 @@ and appendix B.3: each is dropped on its own in 46.4 % of the samples, so about 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from unimm.shapes import expect
+from unimm.tables import expect_known
 from unimm.text.clip import CLIP_G, CLIP_L, CLIPConfig, CLIPTower
 from unimm.text.t5 import T5_XXL, T5Config, T5Tower
 from unimm.text.words import Words
@@ -89,7 +89,7 @@ class Tokens:
     def without(self, names: Collection[str]) -> Tokens:
         """Return the same, less what the named towers would read."""
         left = {name: ids for name, ids in self.ids.items() if name not in names}
-        return Tokens(left, self.cut, self.count)
+        return Tokens(left, {name: self.cut[name] for name in left}, self.count)
 
     def cut_in_words(self) -> list[str]:
         """Return one line for every prompt that a tower could not read to its end."""
@@ -110,14 +110,17 @@ class SD3Text(nn.Module):
         self.towers = nn.ModuleDict({name: _build(name, config) for name in TOWERS if name in config.towers})
         self.words: dict[str, Words] = {}  # the tokenizers, set by whoever builds or loads this
 
-    def tokenize(self, prompts: Sequence[str]) -> Tokens:
-        """Return prompts as ids for every tower that is there; an empty prompt is allowed.
+    def tokenize(self, prompts: Sequence[str], without: Collection[str] = ()) -> Tokens:
+        """Return prompts as ids for every tower that is there, less those in `without`; "" is allowed.
 
         Raises:
-            ValueError: a tower lacks its tokenizer, or has another's.
+            ValueError: an unknown name in `without`, or a tower that lacks its tokenizer, or has another's.
         """
-        rows = {}
+        without, rows = [without] if isinstance(without, str) else list(without), {}
+        check_towers(without, "without", TOWERS)
         for name, tower in self.towers.items():
+            if name in without:
+                continue
             self._check_words(name)
             rows[name] = self.words[name].rows(prompts, tower.config.tokens)
         ids = {name: row.ids for name, row in rows.items()}
@@ -146,12 +149,10 @@ class SD3Text(nn.Module):
         """Return (sequence [B L S], pooled [B P]) of prompts, the encoders named in `without` not run.
 
         Raises:
-            ValueError: an unknown name in `without`; others as `tokenize`.
+            ValueError: as `tokenize`.
         """
-        without = [without] if isinstance(without, str) else list(without)
-        check_towers(without, "without", TOWERS)
         place = device or next(self.parameters(), torch.empty(0)).device
-        return self(self.tokenize(prompts).without(without).to(place))
+        return self(self.tokenize(prompts, without).to(place))
 
     def nothing(self, count: int) -> tuple[Tensor, Tensor]:
         """Return the condition of no text at all: every encoder dropped, as in a tenth of the training."""
@@ -228,10 +229,7 @@ def drop_encoders(count: int, probability: float = DROP_PROBABILITY, *, generato
 def check_towers(names: Collection[str], where: str, known: Collection[str]) -> None:
     """Refuse a name that is no tower, or a tower named twice."""
     for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{where}: unknown {name!r}; {hint}(known: {', '.join(known)})")
+        expect_known(where, name, known)
     if len(set(names)) != len(names):
         raise ValueError(f"{where}: expected each name once, got {', '.join(names)}")
 
