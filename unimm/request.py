@@ -38,6 +38,13 @@ def prompt_list(prompt: str | Sequence[str], name: str = "prompt") -> list[str]:
     return list(prompts)
 
 
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse what is no rows and columns."""
+    pair = size if isinstance(size, Sequence) and len(size) == 2 else ()
+    if not pair or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in pair):
+        raise ValueError(f"size: expected (rows, columns), whole numbers of at least 1, got {size!r}")
+
+
 def check_output_type(output_type: str) -> None:
     """Refuse a form of pictures that nobody makes."""
     if output_type not in OUTPUT_TYPES:

@@ -46,6 +46,15 @@ def test_every_body_draws_by_euler_on_the_shifted_grid_from_the_seeds_noise(kind
     assert drawn.seeds == [7]
 
 
+def test_labels_are_looked_up_once_per_drawing(model):
+    looked_up = []
+    handle = model.dit.labels.register_forward_hook(lambda *_: looked_up.append(1))
+    model.generate([2], seed=7, guidance_scale=2.0, **STEPS)
+    model.generate([2], seed=7, guidance_scale=1.0, **STEPS)
+    handle.remove()
+    assert len(looked_up) == 2 + 1
+
+
 def test_a_picture_depends_on_its_own_seed_and_label_alone(model, monkeypatch):
     alone = model.generate("moon", seed=5, **STEPS).latents
     many = model.generate(["star", "moon", 3], seed=4, **STEPS)
@@ -94,6 +103,27 @@ def test_the_first_channels_can_be_guided_alone(model):
     plain, whole = (model.generate(0, guidance_scale=s, **options).latents for s in (1.0, 3.0))
     some = model.generate(0, guidance_scale=3.0, guidance_channels=3, **options).latents
     torch.testing.assert_close(some, torch.cat([whole[..., :3], plain[..., 3:]], -1))
+
+
+def test_guided_channels_of_the_settings_can_be_switched_off(model):
+    some = class_generator(sampling={"guidance_channels": 3, "guidance_scale": 3.0})
+    drawn = some.generate(0, seed=2, guidance_channels=None, **STEPS).latents
+    assert torch.equal(drawn, model.generate(0, seed=2, guidance_scale=3.0, **STEPS).latents)
+    assert not torch.allclose(drawn, some.generate(0, seed=2, **STEPS).latents)
+
+
+def test_a_guide_that_would_not_be_asked_is_refused(model):
+    with pytest.raises(ValueError, match="guide: expected guidance_scale other than 1"):
+        model.generate(0, guide=class_generator("lightning", seed=5), seed=0, **STEPS)
+    with pytest.raises(ValueError, match="guide: expected guidance_scale other than 1"):
+        text_generator().generate("a star", guide=text_generator(seed=3), seed=0, **STEPS)
+
+
+def test_latents_that_are_not_finite_are_not_learnt(model):
+    latents = torch.zeros(1, 9, 8)
+    latents[0, 3, 2] = torch.inf
+    with pytest.raises(ValueError, match="latents: expected finite numbers, got 1 of 72"):
+        model.flow_losses(latents, torch.tensor([0]), generator=torch.Generator())
 
 
 def test_a_weaker_generator_guides_under_the_same_label(model):
@@ -152,6 +182,10 @@ def test_sampling_settings_are_the_callers_defaults():
         ({"labels": []}, "labels: expected at least one class, got none"),
         ({"num_inference_steps": 0}, "steps: expected at least 1, got 0"),
         ({"guidance_interval": (0.8, 0.2)}, r"interval: expected \(low, high\) with low <= high"),
+        ({"guidance_interval": (0, 700)}, r"interval: .* in \[0, 1\] .* got \(0, 700\); .* divided by 1000"),
+        ({"guidance_interval": 0.5}, "interval: expected two times"),
+        ({"guidance_scale": float("nan")}, "guidance_scale: expected a finite number .* got nan"),
+        ({"guidance_scale": float("inf")}, "guidance_scale: expected a finite number .* got inf"),
         ({"solver": "eular"}, "solver: .*did you mean 'euler'"),
         ({"grid": "clena"}, "grid: .*did you mean 'clean'"),
         ({"output_type": "png"}, "output_type: expected 'pil'"),

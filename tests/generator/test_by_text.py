@@ -41,6 +41,14 @@ def test_a_prompt_is_drawn_under_its_own_conditions(model):
     torch.testing.assert_close(drawn.latents, by_hand(model, told))
 
 
+def test_text_is_projected_once_per_drawing(model):
+    projected = []
+    handle = model.dit.context.register_forward_hook(lambda *_: projected.append(1))
+    model.generate(PROMPT, seed=4, guidance_scale=2.5, **STEPS)
+    handle.remove()
+    assert len(projected) == 2
+
+
 def test_guidance_leads_away_from_no_text_at_all(model):
     drawn = model.generate(PROMPT, seed=4, guidance_scale=2.5, **STEPS).latents
     told = TextConditions(*model.text.encode([PROMPT]))
@@ -60,6 +68,20 @@ def test_a_generator_may_name_its_own_negative_prompt(model):
     drawn = named.generate(PROMPT, seed=4, **STEPS).latents
     asked = model.generate(PROMPT, negative_prompt="", seed=4, guidance_scale=2.5, **STEPS).latents
     torch.testing.assert_close(drawn, asked)
+
+
+def test_a_negative_prompt_of_the_settings_can_be_switched_off(model):
+    named = text_generator(sampling={"negative_prompt": "two blue stars", "guidance_scale": 2.5})
+    drawn = named.generate(PROMPT, negative_prompt=None, seed=4, **STEPS).latents
+    torch.testing.assert_close(drawn, model.generate(PROMPT, seed=4, guidance_scale=2.5, **STEPS).latents)
+
+
+def test_a_text_encoder_left_out_needs_no_tokenizer_and_is_not_said_to_cut():
+    model = text_generator()
+    del model.text.words["t5"]
+    drawn = model.generate(PROMPT * 8, without="t5", seed=0, **STEPS)
+    assert drawn.cut
+    assert not any("t5" in line for line in drawn.cut)
 
 
 def test_a_picture_depends_on_its_own_seed_and_prompt_alone(model, monkeypatch):
@@ -108,9 +130,13 @@ def test_a_prompt_too_long_is_named(model):
     ("options", "message"),
     [
         ({"prompt": " "}, "prompt: expected some words"),
-        ({"without": ["t6"]}, "without: unknown 't6'"),
+        ({"without": ["t6"]}, "without: .* got 't6'"),
         ({"num_inference_steps": 0}, "steps: expected at least 1"),
         ({"guidance_interval": (0.8, 0.2)}, "interval: expected"),
+        ({"negative_prompt": ["a", "b"]}, r"negative_prompt: expected one text .* got \['a', 'b'\]"),
+        ({"size": 3}, r"size: expected \(rows, columns\), .* got 3"),
+        ({"size": (3, 0)}, r"size: expected \(rows, columns\), .* got \(3, 0\)"),
+        ({"guidance_interval": (0.0, 0.5, 1.0)}, r"interval: expected two times .* got \(0.0, 0.5, 1.0\)"),
         ({"seed": [1, 2]}, "seed: expected one number, or one for each of 1 prompts"),
     ],
 )

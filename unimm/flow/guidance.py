@@ -11,8 +11,9 @@ interval leaves out a part of [0, 1].
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -145,11 +146,15 @@ def velocity_at(velocity: Velocity, t: float, dtype: torch.dtype) -> Velocity:
 
 
 def check_interval(interval: Interval) -> None:
-    """Refuse an interval the wrong way round, other than NEVER, or NaN."""
-    low, high = interval
-    if tuple(interval) != NEVER and not low <= high:
+    """Refuse what is no two times in [0, 1], the earlier first; NEVER is one more."""
+    pair = tuple(interval) if isinstance(interval, Sequence) else ()
+    if len(pair) != 2 or not all(isinstance(end, Real) for end in pair):
+        raise ValueError(f"interval: expected two times (low, high), got {interval!r}")
+    low, high = pair
+    if pair != NEVER and not 0 <= low <= high <= 1:
         raise ValueError(
-            f"interval: expected (low, high) with low <= high, got ({low}, {high}); NEVER switches off"
+            f"interval: expected (low, high) with low <= high in [0, 1] (0 data, 1 noise), got {pair}; "
+            "published timesteps of 0 to 1000 are divided by 1000, and NEVER, (1, 0), switches off"
         )
 
 

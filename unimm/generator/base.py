@@ -18,7 +18,7 @@ from unimm.generator.saving import load_generator, save_generator
 from unimm.generator.settings import GeneratorSettings, SamplingSettings
 from unimm.latents.autoencoder import LATENT_SPACES
 from unimm.latents.pixels import to_images
-from unimm.request import passes
+from unimm.request import check_size, passes
 from unimm.shapes import expect
 
 G = TypeVar("G", bound="Generator")
@@ -135,7 +135,7 @@ class Generator(nn.Module):
         shape = self._num_tokens(size), self.settings.dit.channels
         return draw_latents(velocity, seeds, shape, sampling, self.settings.alpha, self.device, callback)
 
-    def _check_guide(self, other: Generator) -> None:
+    def _check_guide(self, other: Generator, sampling: SamplingSettings) -> None:
         if type(other) is not type(self):
             raise ValueError(f"guide: expected a {type(self).__name__}, got a {type(other).__name__}")
         for name in ("channels", "grid"):
@@ -144,9 +144,17 @@ class Generator(nn.Module):
                 raise ValueError(
                     f"guide: expected latents of {name} {ours} as this generator draws, got {theirs}"
                 )
+        if sampling.guidance_scale == 1:
+            raise ValueError(
+                "guide: expected guidance_scale other than 1 with it, got 1, at which no guide is asked; "
+                "published are scales of 1.1 to 1.5"
+            )
 
     def _num_tokens(self, size: Size) -> int:
-        return self.settings.dit.grid**2 if size is None else size[0] * size[1]
+        if size is None:
+            return self.settings.dit.grid**2
+        check_size(size)
+        return size[0] * size[1]
 
     def _show(self, latents: Tensor, output_type: str, size: Size = None) -> Any:
         """Return latents [M N C] as pictures in the asked form."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
@@ -12,8 +11,9 @@ from torch import Tensor
 
 from unimm.generator.base import GeneratedPictures, Generator
 from unimm.generator.sampling import Callback, Velocity
-from unimm.generator.settings import GeneratorSettings
+from unimm.generator.settings import UNSET, GeneratorSettings, Unset
 from unimm.request import check_output_type, positive, seed_rows
+from unimm.tables import suggestion
 
 Labels = int | str | Sequence[int | str] | Tensor
 
@@ -39,7 +39,7 @@ class ClassGenerator(Generator):
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         guidance_interval: tuple[float, float] | None = None,
-        guidance_channels: int | None = None,
+        guidance_channels: int | None | Unset = UNSET,
         num_images_per_label: int = 1,
         seed: int | Sequence[int] | None = None,
         solver: str | None = None,
@@ -55,18 +55,19 @@ class ClassGenerator(Generator):
             num_inference_steps: steps from noise to data.
             guidance_scale: 1 is no guidance; any other number costs two evaluations per step.
             guidance_interval: (low, high), the times in which guidance acts; 0 is data, 1 is noise.
-            guidance_channels: guide the first channels alone.
+            guidance_channels: guide the first channels alone; None guides all, whatever the settings say.
             num_images_per_label: pictures for each label.
             seed: of the first picture; the others take the numbers after it. A list gives each label its own
                 first.
             solver: a row of `SAMPLERS`; grid: a row of `flow.GRIDS`.
             guide: a weaker generator of the same latents, to be led away from (AutoGuidance, Karras et al.
-                2024) instead of from the null label.
+                2024) instead of from the null label; it needs a guidance_scale other than 1.
             output_type: "pil", "pt" ([M 3 Hp Wp] in [0, 1]), "np" ([M Hp Wp 3]) or "latent".
             callback: called with (step, total) after every step.
 
         Raises:
-            ValueError: a label that is no class, a guide of other latents, or an option out of its range.
+            ValueError: a label that is no class, a guide of other latents or at scale 1, or an option out
+                of its range.
         """
         check_output_type(output_type)
         n = positive("num_images_per_label", num_images_per_label)
@@ -79,7 +80,7 @@ class ClassGenerator(Generator):
             grid=grid,
         )
         if guide is not None:
-            self._check_guide(guide)
+            self._check_guide(guide, sampling)
         numbers = self.numbers_of(labels)
         seeds = [s for row in seed_rows(seed, len(numbers), n, "labels") for s in row]
         each = numbers.repeat_interleave(n).to(self.device)
@@ -109,9 +110,8 @@ class ClassGenerator(Generator):
         names, count = self.settings.class_names, self.settings.dit.num_classes
         if isinstance(label, str):
             if label not in names:
-                near = difflib.get_close_matches(label, names, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"this generator names {len(names)} classes"
-                raise ValueError(f"labels: unknown class {label!r}; {hint}")
+                hint = suggestion(label, names) or f"; this generator names {len(names)} classes"
+                raise ValueError(f"labels: unknown class {label!r}{hint}")
             return names.index(label)
         if isinstance(label, bool) or not isinstance(label, Integral) or not 0 <= label < count:
             raise ValueError(f"labels: expected whole numbers from 0 to {count - 1}, got {label!r}")

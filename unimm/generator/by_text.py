@@ -10,8 +10,8 @@ from torch import Tensor
 from unimm.dit.mmdit import TextConditions
 from unimm.generator.base import GeneratedPictures, Generator, Size
 from unimm.generator.sampling import Callback, Velocity
-from unimm.generator.settings import GeneratorSettings
-from unimm.request import check_output_type, passes, positive, prompt_list, seed_rows
+from unimm.generator.settings import UNSET, GeneratorSettings, Unset
+from unimm.request import check_output_type, check_size, passes, positive, prompt_list, seed_rows
 from unimm.text.sd3 import SD3Text, Tokens
 
 
@@ -34,7 +34,7 @@ class TextGenerator(Generator):
         self,
         prompt: str | Sequence[str],
         *,
-        negative_prompt: str | None = None,
+        negative_prompt: str | None | Unset = UNSET,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         guidance_interval: tuple[float, float] | None = None,
@@ -53,24 +53,28 @@ class TextGenerator(Generator):
         Args:
             prompt: what to draw.
             negative_prompt: what guidance leads away from; "" is the empty text that published pipelines
-                take. Without one anywhere it is no text at all, every encoder dropped, as in training.
-            without: text encoders not to run, such as "t5", most of the text's work. Settings without that
-                tower save its memory, too.
+                take; one for all prompts. None, whatever the settings say, is no text at all, every encoder
+                dropped, as in training; so it is where nobody names one.
+            without: text encoders not to run, such as "t5", most of the text's work; their tokenizers are not
+                needed either. Settings without that tower save its memory, too.
             size: (rows, columns) of latents, for pictures that are not square; the body's position table and
                 the latent space say which can be.
-            guide: a weaker generator of the same latents, to be led away from under the same prompt.
+            guide: a weaker generator of the same latents, to be led away from under the same prompt;
+                it needs a guidance_scale other than 1.
             num_inference_steps, guidance_scale, guidance_interval, seed, solver, grid, output_type, callback:
                 as in `ClassGenerator.generate`.
             num_images_per_prompt: pictures for each prompt.
 
         Returns:
-            The pictures; `cut` names every prompt longer than an encoder reads.
+            The pictures; `cut` names every prompt longer than an encoder that ran reads.
 
         Raises:
-            ValueError: an empty prompt, an unknown encoder, a guide of other latents, or an option out of its
-                range.
+            ValueError: an empty prompt, an unknown encoder, a guide of other latents or at scale 1, or an
+                option out of its range.
         """
         check_output_type(output_type)
+        if size is not None:
+            check_size(size)
         prompts, n = prompt_list(prompt), positive("num_images_per_prompt", num_images_per_prompt)
         sampling = self.settings.sampling.asked(
             num_inference_steps=num_inference_steps,
@@ -81,7 +85,7 @@ class TextGenerator(Generator):
             negative_prompt=negative_prompt,
         )
         if guide is not None:
-            self._check_guide(guide)
+            self._check_guide(guide, sampling)
         seeds = [s for row in seed_rows(seed, len(prompts), n) for s in row]
         told = repeated_conditions(self.conditions_of(prompts, without), n)
         theirs = None if guide is None else repeated_conditions(guide.conditions_of(prompts, without), n)
@@ -95,7 +99,7 @@ class TextGenerator(Generator):
             return self._of(conditions, size), self._of(away, size)
 
         latents = self._draw(pair, seeds, sampling, guide, callback, size)
-        cut = tuple(self.text.tokenize(prompts).cut_in_words())
+        cut = tuple(self.text.tokenize(prompts, without).cut_in_words())
         return GeneratedPictures(self._show(latents, output_type, size), latents, seeds, cut)
 
     def conditions_of(self, prompts: Sequence[str], without: Collection[str] = ()) -> TextConditions:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 from unimm.config import build
 from unimm.dit.bodies import BODIES
-from unimm.flow.checks import check_steps, pick
+from unimm.flow.checks import check_steps
 from unimm.flow.densities import Density
 from unimm.flow.grids import GRIDS
 from unimm.flow.guidance import ALWAYS, check_interval
@@ -19,7 +22,19 @@ from unimm.flow.weights import Weight
 from unimm.generator.outputs import VELOCITIES
 from unimm.generator.sampling import SAMPLERS
 from unimm.latents.autoencoder import LATENT_SPACES
+from unimm.tables import pick
 from unimm.text.sd3 import SD3TextConfig
+
+
+class Unset(Enum):
+    """What a caller says who says nothing, where None says something."""
+
+    UNSET = "unset"
+
+
+UNSET = Unset.UNSET
+NULLABLE = ("guidance_channels", "negative_prompt")
+"""What a caller may set to None: all channels guided, and no text at all to lead away from."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +77,28 @@ class SamplingSettings:
         pick("solver", self.solver, SAMPLERS)
         pick("grid", self.grid, GRIDS)
         pick("diffusion", self.diffusion, DIFFUSIONS)
+        check_scale(self.guidance_scale)
         check_interval(self.guidance_interval)
+        if not isinstance(self.negative_prompt, str | None):
+            raise ValueError(
+                f"negative_prompt: expected one text for all prompts, or null, got {self.negative_prompt!r}"
+            )
         if self.alpha is not None and not self.alpha > 0:
             raise ValueError(f"alpha: expected a positive shift or null, got {self.alpha}")
         if self.guidance_channels is not None and self.guidance_channels < 1:
             raise ValueError(f"guidance_channels: expected at least 1 or null, got {self.guidance_channels}")
 
     def asked(self, **changes: Any) -> SamplingSettings:
-        """Return these settings with what the caller named; None leaves a setting as it is."""
-        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+        """Return these settings with what the caller named.
+
+        UNSET leaves a setting as it is, and so does None, but for NULLABLE.
+        """
+        named = {
+            name: value
+            for name, value in changes.items()
+            if value is not UNSET and (value is not None or name in NULLABLE)
+        }
+        return replace(self, **named)
 
 
 @dataclass(frozen=True)
@@ -124,6 +152,12 @@ class GeneratorSettings:
         for name, text in (("sequence_width", self.text.width), ("pooled_width", self.text.pooled_width)):
             if getattr(dit, name, text) != text:
                 raise ValueError(f"body.{name}: expected the text's {text}, got {getattr(dit, name)}")
+
+
+def check_scale(scale: float) -> None:
+    """Refuse a scale of guidance that is no finite number."""
+    if not isinstance(scale, Real) or isinstance(scale, bool) or not math.isfinite(scale):
+        raise ValueError(f"guidance_scale: expected a finite number (1 is no guidance), got {scale!r}")
 
 
 def sizes_of(name: str, values: Mapping[str, Any], table: Mapping[str, tuple[type, type]]) -> Any:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from unimm.flow.checks import pick
 from unimm.generator.base import Generator
 from unimm.generator.published.lightningdit import load_lightningdit, save_lightningdit
 from unimm.generator.published.rae import load_rae, load_rae_diffusers, save_rae
 from unimm.generator.published.sd3 import load_sd3, load_sd3_file, save_sd3
 from unimm.generator.published.sit import load_dit, load_repa, load_sit, save_dit, save_repa, save_sit
+from unimm.tables import pick
 from unimm.weights.whole import save_whole
 
 __all__ = [
