@@ -242,6 +242,28 @@ def test_the_config_refuses_what_cannot_be_built(change, said):
         dataclasses.replace(VECTORS, **change)
 
 
+@pytest.mark.parametrize(("body_class", "config"), CASES)
+def test_a_cast_body_casts_conditions_of_another_dtype(body_class, config):
+    body = awake(body_class(config)).to(torch.bfloat16)
+    x, t, conditions = inputs(config)
+    dropped = torch.tensor([False, True, False])
+    v = body(x, t, conditions, dropped)
+    assert v.dtype == torch.bfloat16
+    cast = conditions.bfloat16() if conditions.is_floating_point() else conditions
+    assert torch.equal(v, body(x, t, cast, dropped))
+
+
+def test_autocast_is_left_the_dtype_of_conditions():
+    body = awake(LightningDiT(VECTORS))
+    x, t, conditions = inputs(VECTORS)
+    seen = []
+    body.blocks[0].register_forward_pre_hook(lambda module, given: seen.append(given[1].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        body(x, t, conditions)
+        body(x, t, conditions.bfloat16())
+    assert seen == [torch.float32, torch.bfloat16]
+
+
 @both
 def test_own_frequencies_stay_float32_and_travel_in_checkpoints(kind):
     body, config = build(kind, num_frequencies=7)

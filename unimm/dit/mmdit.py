@@ -35,6 +35,20 @@ class TextConditions:
     """[B P]; in SD3 the pooled vectors of CLIP-L and bigG side by side."""
 
 
+@dataclass(frozen=True)
+class PreparedText:
+    """Text as an MM-DiT's blocks take it, and the positions of one size: what no step changes."""
+
+    sequence: Tensor
+    """[B L W] projected"""
+    pooled: Tensor
+    """[B W] embedded, float32"""
+    positions: Tensor
+    """[M W]"""
+    size: tuple[int, int]
+    """Rows and columns of the latents that it was prepared for."""
+
+
 class PooledEmbedding(nn.Module):
     """Linear - SiLU - Linear over the pooled text vector."""
 
@@ -78,7 +92,7 @@ class MMDiT(nn.Module):
         self,
         x: Tensor,
         t: Tensor,
-        conditions: TextConditions,
+        conditions: TextConditions | PreparedText,
         dropped: Tensor | None = None,
         size: tuple[int, int] | None = None,
         skip_layers: Collection[int] = (),
@@ -88,7 +102,8 @@ class MMDiT(nn.Module):
         Args:
             x: [B N C] normalised latents at time t, in reading order.
             t: [B] in [0, 1]; 1 is noise. Embedded in float32.
-            conditions: the text. For guidance, that of an empty or a negative prompt.
+            conditions: the text, for guidance that of an empty or a negative prompt; or the same `prepared`,
+                once for all steps.
             dropped: must be None; text encoders are dropped where the text is encoded.
             size: (rows, columns) of the latents, N = rows * columns; None is the square grid.
             skip_layers: blocks to leave out, the first is 0, for skip-layer guidance; SD3.5-medium is guided
@@ -104,7 +119,7 @@ class MMDiT(nn.Module):
         self,
         x: Tensor,
         t: Tensor,
-        conditions: TextConditions,
+        conditions: TextConditions | PreparedText,
         at: Sequence[int],
         dropped: Tensor | None = None,
         size: tuple[int, int] | None = None,
@@ -121,14 +136,16 @@ class MMDiT(nn.Module):
             ValueError: as `forward`, or no such block.
         """
         rows, columns = size or (self.config.grid, self.config.grid)
-        self._check_arguments(x, t, conditions, dropped, rows, columns)
+        self._check_latents(x, t, rows, columns)
+        if not isinstance(conditions, PreparedText):
+            conditions = self.prepared(conditions, dropped, (rows, columns))
+        self._check_prepared(conditions, dropped, len(x), (rows, columns))
         self._refuse_strangers("at", at, 1)
         self._refuse_strangers("skip_layers", skip_layers, 0)
         dtype, p = self.embed.weight.dtype, self.config.patch_size
-        image = self.embed(gather_patches(x, rows, columns, p).to(dtype))
-        image = image + self.positions(rows // p, columns // p).to(dtype)
-        text = self.context(conditions.sequence.to(dtype))
-        condition = self.condition(t, conditions.pooled)
+        image = self.embed(gather_patches(x, rows, columns, p).to(dtype)) + conditions.positions
+        text = conditions.sequence
+        condition = F.silu(self.time(t, self.frequencies) + conditions.pooled).to(dtype)[:, None]
         kept = {}
         for i, block in enumerate(self.blocks):
             if i not in skip_layers:
@@ -137,11 +154,28 @@ class MMDiT(nn.Module):
         v = scatter_patches(self.final(image, condition), rows, columns, p)
         return v, [kept[i] for i in at]
 
-    def condition(self, t: Tensor, pooled: Tensor) -> Tensor:
-        """Return SiLU(time + pooled text), [B 1 W], the input of every modulation; added in float32."""
-        dtype = self.embed.weight.dtype
-        y = self.time(t, self.frequencies) + self.pooled(pooled.to(dtype)).float()
-        return F.silu(y).to(dtype)[:, None]
+    def prepared(
+        self,
+        conditions: TextConditions,
+        dropped: Tensor | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> PreparedText:
+        """Return the text in the form that forward takes for every step at this size.
+
+        Arguments and errors as in `forward`.
+        """
+        self._refuse_dropped(dropped)
+        sizes = expect("conditions.sequence", conditions.sequence, "B L S", S=self.config.sequence_width)
+        width = self.config.pooled_width
+        expect("conditions.pooled", conditions.pooled, "B P", B=sizes["B"], P=width)
+        size = tuple(size) if size else (self.config.grid, self.config.grid)
+        dtype, p = self.embed.weight.dtype, self.config.patch_size
+        return PreparedText(
+            self.context(conditions.sequence.to(dtype)),
+            self.pooled(conditions.pooled.to(dtype)).float(),  # added to time in float32
+            self.positions(size[0] // p, size[1] // p).to(dtype),
+            size,
+        )
 
     def reset_tables(self) -> None:
         """Recompute the constant tables in float32 on the device where they are."""
@@ -181,20 +215,28 @@ class MMDiT(nn.Module):
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 
-    def _check_arguments(self, x, t, conditions, dropped, rows: int, columns: int) -> None:
+    def _refuse_dropped(self, dropped: Tensor | None) -> None:
         if dropped is not None:
             raise ValueError(
                 "dropped: expected None, an MM-DiT has no null condition; drop text where it is encoded"
             )
-        config = self.config
-        sizes = expect("x", x, "B N C", C=config.channels)
+
+    def _check_latents(self, x: Tensor, t: Tensor, rows: int, columns: int) -> None:
+        sizes = expect("x", x, "B N C", C=self.config.channels)
         if sizes["N"] != rows * columns:
             raise ValueError(
                 f"size: expected rows x columns = N = {sizes['N']}, got {rows} x {columns} = {rows * columns}"
             )
         expect("t", t, "B", B=sizes["B"])
-        expect("conditions.sequence", conditions.sequence, "B L S", B=sizes["B"], S=config.sequence_width)
-        expect("conditions.pooled", conditions.pooled, "B P", B=sizes["B"], P=config.pooled_width)
+
+    def _check_prepared(
+        self, text: PreparedText, dropped: Tensor | None, batch: int, size: tuple[int, int]
+    ) -> None:
+        self._refuse_dropped(dropped)
+        expect("conditions.sequence", text.sequence, "B L W", B=batch, W=self.config.width)
+        expect("conditions.pooled", text.pooled, "B W", B=batch, W=self.config.width)
+        if text.size != size:
+            raise ValueError(f"size: expected {text.size}, for which the text was prepared, got {size}")
 
     def _refuse_strangers(self, name: str, numbers: Collection[int], first: int) -> None:
         last = first + len(self.blocks) - 1
