@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from numbers import Integral
 from typing import Any
 
@@ -120,4 +121,5 @@ class ClassGenerator(Generator):
     def _of(self, labels: Tensor, null: bool = False) -> Velocity:
         """Return the velocity under labels [B], or under the null label."""
         dropped = torch.ones_like(labels, dtype=torch.bool) if null else None
-        return lambda x, t: self.velocity(x, t, labels, dropped)
+        told = cache(lambda: self.dit.prepared(labels, dropped))  # at the first step, if there is one
+        return lambda x, t: self.velocity(x, t, told())

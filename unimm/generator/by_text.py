@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -118,7 +119,8 @@ class TextGenerator(Generator):
 
     def _of(self, conditions: TextConditions, size: Size = None) -> Velocity:
         """Return the velocity under conditions of B rows."""
-        return lambda x, t: self.velocity(x, t, conditions, size=size)
+        told = cache(lambda: self.dit.prepared(conditions, size=size))  # at the first step, if there is one
+        return lambda x, t: self.velocity(x, t, told(), size=size)
 
 
 def rows_of(conditions: TextConditions, piece: slice) -> TextConditions:
