@@ -172,6 +172,17 @@ def test_a_config_file_is_counted_as_the_model_it_makes():
     assert total(count_file(TINY, ["dit.depth=6"])).parameters > total(counts).parameters
 
 
+def test_every_target_of_an_alignment_is_counted():
+    path = "configs/train/repa_class_conditional.yaml"
+    published = "alignment.published=[{name: dinov2-b, file: none.pth, image_size: 70}]"
+    one, two = count_file(path), count_file(path, [published])
+    assert two.keys() - one.keys() == {"alignment published[0] encoder"}
+    found = two["alignment published[0] encoder"].parameters
+    assert found == 86_580_480 - 768 - (37**2 - 5**2) * 768  # of the file: no mask token, 5 x 5 places
+    further = two["alignment projector"].parameters - one["alignment projector"].parameters
+    assert further == 257 * 256 + 257 * 256 + 257 * 768
+
+
 CONFIGS = sorted(str(path) for path in Path("configs").rglob("*.yaml"))
 WITHOUT_SIZES = "configs/train/tiny_instruct.yaml"  # goes on with another run's model
 
