@@ -107,7 +107,7 @@ def test_pixels_are_a_latent_space_without_loss():
 def test_kinds_are_known_by_name():
     assert PatchesConfig().channels == 768
     assert latent_space("rae") == (RAEConfig, RAE)
-    with pytest.raises(ValueError, match="unknown 'flux'; did you mean 'flux_vae'"):
+    with pytest.raises(ValueError, match="got 'flux'; did you mean 'flux_vae'"):
         latent_space("flux")
     with pytest.raises(ValueError, match="rae: expected a RAEConfig, got PatchesConfig"):
         build_latent_space("rae", PatchesConfig())

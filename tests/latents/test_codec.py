@@ -65,7 +65,7 @@ def test_the_head_of_a_published_tower_is_kept_on_request_and_not_used():
 
 
 def test_an_unknown_kind_suggests_the_nearest():
-    with pytest.raises(ValueError, match="unknown 'siglip'; did you mean 'siglip2'"):
+    with pytest.raises(ValueError, match="got 'siglip'; did you mean 'siglip2'"):
         build_encoder(dataclasses.replace(ENCODER, kind="siglip"))
 
 

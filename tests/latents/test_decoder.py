@@ -33,7 +33,7 @@ def test_the_published_sizes_have_the_published_numbers_of_parameters(size, patc
 
 def test_an_unknown_size_suggests_the_nearest():
     assert set(DECODERS) == {"B", "L", "XL"}
-    with pytest.raises(ValueError, match="unknown 'xl'; did you mean 'XL'"):
+    with pytest.raises(ValueError, match="got 'xl'; did you mean 'XL'"):
         decoder_config("xl", channels=768, patch_size=16)
 
 

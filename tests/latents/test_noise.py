@@ -47,7 +47,7 @@ def test_no_strength_adds_nothing_and_draws_the_same():
 @pytest.mark.parametrize(
     ("tau", "kind", "said"),
     [
-        (0.8, "half-normal", "unknown 'half-normal'; did you mean 'half_normal'"),
+        (0.8, "half-normal", "got 'half-normal'; did you mean 'half_normal'"),
         (-0.1, "uniform", "tau: expected a number of at least 0, got -0.1"),
         (float("nan"), "uniform", "tau: .* got nan"),
     ],

@@ -11,7 +11,6 @@ Bare latents have no pixels: their autoencoder is not read here.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,7 @@ from unimm.latents.noise import with_noise
 from unimm.latents.statistics import LatentStatistics
 from unimm.latents.vae import VAE, FluxVAEConfig, SD3VAEConfig, SDVAEConfig
 from unimm.shapes import expect
+from unimm.tables import pick
 
 
 @dataclass(frozen=True)
@@ -177,11 +177,7 @@ def latent_space(kind: str) -> tuple[type, type]:
     Raises:
         ValueError: an unknown kind; the message suggests the nearest one.
     """
-    if kind not in LATENT_SPACES:
-        near = difflib.get_close_matches(kind, LATENT_SPACES, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"latent space: unknown {kind!r}; {hint}(known: {', '.join(LATENT_SPACES)})")
-    return LATENT_SPACES[kind]
+    return pick("latent space", kind, LATENT_SPACES)
 
 
 def build_latent_space(kind: str, config: Any) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from unimm.latents.attention import attend
 from unimm.shapes import expect, side_of, sincos_table
+from unimm.tables import expect_known
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Pixel mean and std of the encoders trained on ImageNet: DINOv2 and MAE, and so of their decoders."""
@@ -78,10 +78,7 @@ def decoder_config(size: str, channels: int, patch_size: int, grid: int = 16, **
     Raises:
         ValueError: an unknown size; the message suggests the nearest one.
     """
-    if size not in DECODERS:
-        near = difflib.get_close_matches(size.upper(), DECODERS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"decoder size: unknown {size!r}; {hint}(known: {', '.join(DECODERS)})")
+    expect_known("decoder size", size, DECODERS)
     return DecoderConfig(channels=channels, patch_size=patch_size, grid=grid, **DECODERS[size] | options)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-
 from unimm.latents.encoders.config import EncoderConfig
 from unimm.latents.encoders.dinov2 import Dinov2Encoder, WebSSLEncoder
 from unimm.latents.encoders.mae import MAEEncoder
 from unimm.latents.encoders.siglip import SiglipEncoder
 from unimm.latents.encoders.tower import Encoder
+from unimm.tables import pick
 
 __all__ = [
     "ENCODERS",
@@ -46,8 +45,4 @@ def encoder_class(kind: str) -> type[Encoder]:
     Raises:
         ValueError: an unknown kind; the message suggests the nearest one.
     """
-    if kind not in ENCODERS:
-        near = difflib.get_close_matches(kind, ENCODERS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"encoder.kind: unknown {kind!r}; {hint}(known: {', '.join(sorted(ENCODERS))})")
-    return ENCODERS[kind]
+    return pick("encoder.kind", kind, ENCODERS)

@@ -8,11 +8,12 @@ DiTs draw normalised latents, so noise on those is the other choice. The caller 
 
 from __future__ import annotations
 
-import difflib
 import math
 
 import torch
 from torch import Tensor
+
+from unimm.tables import expect_known
 
 
 def half_normal_sigma(count: int, tau: float, generator: torch.Generator) -> Tensor:
@@ -41,10 +42,7 @@ def with_noise(latents: Tensor, tau: float, generator: torch.Generator, kind: st
     Raises:
         ValueError: an unknown kind, or a tau that is negative or not finite.
     """
-    if kind not in SIGMAS:
-        near = difflib.get_close_matches(kind, SIGMAS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"noise kind: unknown {kind!r}; {hint}(known: {', '.join(SIGMAS)})")
+    expect_known("noise kind", kind, SIGMAS)
     if not (math.isfinite(tau) and tau >= 0):
         raise ValueError(f"noise tau: expected a number of at least 0, got {tau}")
     sigma = SIGMAS[kind](len(latents), tau, generator)

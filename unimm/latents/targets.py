@@ -6,8 +6,7 @@ published checkpoint under the names that it came with. All are plain vision tra
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from unimm.latents.target_files import (
     read_mocov3,
 )
 from unimm.shapes import expect
+from unimm.tables import pick
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -166,11 +166,9 @@ def target_config(name: str, picture_size: int = 256) -> TargetConfig:
     Raises:
         ValueError: an unknown name (with a suggestion), or another size of pictures.
     """
-    if name not in TARGET_SIZES:
-        raise ValueError(f"target: unknown {name!r}; {_near(name, TARGET_SIZES)}")
+    config = pick("target", name, TARGET_SIZES)
     if picture_size not in (256, 512):
         raise ValueError(f"picture_size: expected 256 or 512, got {picture_size}")
-    config = TARGET_SIZES[name]
     return replace(config, image_size=config.image_size * picture_size // 256)
 
 
@@ -180,14 +178,7 @@ def target_kind(kind: str) -> Kind:
     Raises:
         ValueError: an unknown kind; the message suggests the nearest one.
     """
-    if kind not in TARGETS:
-        raise ValueError(f"target.kind: unknown {kind!r}; {_near(kind, TARGETS)}")
-    return TARGETS[kind]
-
-
-def _near(name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"(known: {', '.join(known)})"
+    return pick("target.kind", kind, TARGETS)
 
 
 def _network(config: TargetConfig, kind: Kind) -> nn.Module:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from unimm.latents.decoder import IMAGENET_MEAN, IMAGENET_STD
 from unimm.latents.encoders.config import EncoderConfig
+from unimm.tables import pick
 
 COLOURS = {
     "siglip2": {"pixel_mean": 0.5, "pixel_std": 0.5},
@@ -69,8 +69,4 @@ def encoder_preset(name: str) -> Preset:
     Raises:
         ValueError: an unknown name; the message suggests the nearest one.
     """
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"encoder preset: unknown {name!r}; {hint}(known: {', '.join(PRESETS)})")
-    return PRESETS[name]
+    return pick("encoder preset", name, PRESETS)
