@@ -10,13 +10,14 @@ Letters: N samples here, W and W' the widths of the two representations.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from unimm.tables import pick
 
 FLOOR = 1e-6
 """Added to the divisor, as published."""
@@ -133,11 +134,7 @@ def ratio(name: str, between: Tensor, first: Tensor, second: Tensor) -> float:
 
 
 def _estimator(kind: str) -> Estimator:
-    if kind not in ESTIMATORS:
-        near = difflib.get_close_matches(kind, ESTIMATORS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"estimator: expected one of {', '.join(ESTIMATORS)}, got {kind!r}{hint}")
-    return ESTIMATORS[kind]
+    return pick("estimator", kind, ESTIMATORS)
 
 
 def _pair(a: Tensor, b: Tensor, fewest: int) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unimm.shapes import side_of
+from unimm.tables import expect_known
 
 PUBLISHED_WEIGHT = 0.5
 """Lambda, the factor of the alignment loss beside the flow loss. 1.0 did as well (FID 7.8, not 7.9)."""
@@ -63,10 +63,7 @@ def resample_tokens(tokens: Tensor, num_tokens: int, how: str = "bilinear") -> T
     Raises:
         ValueError: a number of tokens that is no square, or no such way.
     """
-    if how not in RESAMPLINGS:
-        near = difflib.get_close_matches(how, RESAMPLINGS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"how: expected one of {', '.join(RESAMPLINGS)}, got {how!r}{hint}")
+    expect_known("how", how, RESAMPLINGS)
     side, grid = side_of(tokens.shape[1], "tokens"), side_of(num_tokens, "num_tokens")
     maps = tokens.float().mT.unflatten(2, (side, side))
     return F.interpolate(maps, size=(grid, grid), **RESAMPLINGS[how]).flatten(2).mT

@@ -8,7 +8,6 @@ epoch: numbers are a little lower than the published ones and compare with each 
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unimm.shapes import expect
+from unimm.tables import expect_known
 
 
 class LinearProbe(nn.Module):
@@ -53,12 +53,7 @@ class ProbeSettings:
     """At most; an epoch is cut into batches of equal size, so that none is too small for its norm."""
 
     def __post_init__(self) -> None:
-        if self.optimiser not in OPTIMISERS:
-            near = difflib.get_close_matches(self.optimiser, OPTIMISERS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"probe.optimiser: expected one of {', '.join(OPTIMISERS)}, got {self.optimiser!r}{hint}"
-            )
+        expect_known("probe.optimiser", self.optimiser, OPTIMISERS)
         for name in ("learning_rate", "epochs", "batch_size"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"probe.{name}: expected a positive number, got {getattr(self, name)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from unimm.data.order import permute
+from unimm.tables import expect_known
 
 
 class Bucket(NamedTuple):
@@ -143,10 +143,7 @@ class BucketBatches:
             raise ValueError("assigned: expected integers of 0 or more, [n], one for each picture")
         if batch_size < 1:
             raise ValueError(f"batch_size: expected 1 or more, got {batch_size}")
-        if remainder not in REMAINDERS:
-            near = difflib.get_close_matches(remainder, REMAINDERS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"remainder: expected one of {', '.join(REMAINDERS)}, got {remainder!r}{hint}")
+        expect_known("remainder", remainder, REMAINDERS)
         self.batch_size, self.seed = batch_size, seed
         self.counts = np.bincount(assigned)
         self.num_batches = REMAINDERS[remainder](self.counts, batch_size)
