@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unimm.tables import pick as pick
-
 ROUNDING = 1e-6
 """How far beyond 0 or 1 a time may lie: a shift in float32 can round 1 up by 1e-7."""
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from unimm.flow import density
-from unimm.flow.checks import pick, refuse_unused
+from unimm.flow.checks import refuse_unused
+from unimm.tables import pick
 
 
 @dataclass(frozen=True)

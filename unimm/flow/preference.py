@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unimm.flow.checks import pick
 from unimm.flow.loss import predict
 from unimm.flow.solver import Velocity
+from unimm.tables import pick
 
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda squares: squares.flatten(1).mean(1),

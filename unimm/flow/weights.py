@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from unimm.flow import density
-from unimm.flow.checks import pick, refuse_unused
+from unimm.flow.checks import refuse_unused
+from unimm.tables import pick
 
 EDM_SIGMA_DATA = 0.5
 """The standard deviation of the data that EDM's preconditioning assumes (Karras et al. 2022)."""
