@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 from torch import nn
 
 from unimm.dit.config import DDTConfig, DiTConfig
@@ -11,6 +9,7 @@ from unimm.dit.ddt import DDT
 from unimm.dit.lightning import LightningDiT
 from unimm.dit.mmdit import MMDiT, MMDiTConfig
 from unimm.dit.sit import SiT, SiTConfig
+from unimm.tables import pick
 
 BODIES: dict[str, tuple[type, type[nn.Module]]] = {
     "lightning": (DiTConfig, LightningDiT),
@@ -27,8 +26,4 @@ def body_classes(kind: str) -> tuple[type, type[nn.Module]]:
     Raises:
         ValueError: no such kind; the nearest is suggested.
     """
-    if kind not in BODIES:
-        near = difflib.get_close_matches(kind, BODIES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"body: expected one of {', '.join(BODIES)}, got {kind!r}{hint}")
-    return BODIES[kind]
+    return pick("body", kind, BODIES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from unimm.dit.attention import ATTENTIONS
 from unimm.dit.blocks import MLPS
 from unimm.dit.norms import NORMS
 from unimm.dit.time import TIME_KINDS
+from unimm.tables import expect_known
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,7 @@ def positive(name: str, value: int) -> None:
 
 def one_of(name: str, value: str, kinds: Collection[str]) -> None:
     """Raise a ValueError that suggests the nearest kind, unless value is one of them."""
-    if value not in kinds:
-        near = difflib.get_close_matches(value, kinds, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"dit.{name}: expected one of {', '.join(kinds)}, got {value!r}{hint}")
+    expect_known(f"dit.{name}", value, kinds)
 
 
 def check_width(name: str, width: int, heads: int, rope: bool, positions: bool) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from unimm.dit.config import DDTConfig, DiTConfig
 from unimm.dit.mmdit_config import MMDiTConfig, depth_sizes
 from unimm.dit.sit import SiTConfig
+from unimm.tables import pick
 
 Preset = tuple[str, Any]
 
@@ -119,8 +119,4 @@ def preset(name: str) -> Preset:
     Raises:
         ValueError: no such name; the nearest is suggested.
     """
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}{hint}")
-    return PRESETS[name]
+    return pick("preset", name, PRESETS)

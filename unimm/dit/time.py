@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -14,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.numpy import load_file
 from torch import Tensor, nn
+
+from unimm.tables import pick
 
 ROUNDING = 1e-6
 """How far beyond 0 or 1 a time may lie: a shift in float32 can round 1 up by 1e-7."""
@@ -75,11 +76,7 @@ def time_kind(kind: str) -> TimeKind:
     Raises:
         ValueError: no such kind; the nearest is suggested.
     """
-    if kind not in TIME_KINDS:
-        near = difflib.get_close_matches(kind, TIME_KINDS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"time: expected one of {', '.join(TIME_KINDS)}, got {kind!r}{hint}")
-    return TIME_KINDS[kind]
+    return pick("time", kind, TIME_KINDS)
 
 
 class TimeEmbedding(nn.Module):
