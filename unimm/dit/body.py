@@ -35,8 +35,8 @@ class Body(nn.Module):
     Where one condition serves all tokens, the modulations of every step could be computed before the
     first. That saves no multiply-accumulate, as each step of each sample has its own, only reading their
     weights again at each step: all modulations are about 1 % of a forward pass of XL width at batch 1, 0.3 %
-    at batch 4 (256 tokens, one CPU core, float32). They would be kept for every step and sample, so they
-    are not.
+    at batch 4, and at width 768 ten steps at once save 0.4 % at batch 1, 0.7 % at batch 8 (256 tokens, one
+    CPU core, float32). They would be kept for every step and sample, so they are not.
     """
 
     gradient_checkpointing = False

@@ -66,7 +66,10 @@ class MMDiT(nn.Module):
     """The velocity of noisy latents of any aspect ratio, given the time and a text.
 
     Of a sample's steps only the image changes, but in a joint attention text answers to the image in every
-    block: its keys and values differ from step to step and cannot be kept.
+    block: its keys and values differ from step to step and cannot be kept. What no step changes is `prepared`
+    once. The modulations of all steps at once would save no multiply-accumulate and 2 % of the time at
+    batch 1 (width 768, 256 patches, 154 text tokens, one CPU core, float32), for a table of every step and
+    sample and a velocity that is told its steps beforehand: not done.
     """
 
     gradient_checkpointing = False
