@@ -52,5 +52,5 @@ def test_what_is_missing_is_named(hub):
 
 
 def test_an_unknown_kind_suggests_the_nearest():
-    with pytest.raises(ValueError, match="unknown 'dino'; did you mean 'dinov2reg'"):
+    with pytest.raises(ValueError, match="got 'dino'; did you mean 'dinov2reg'"):
         read_encoder({}, "dino")

@@ -6,13 +6,13 @@ are those of the modules that transformers builds now. Files differ in what stan
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
 from unimm.shapes import side_of
+from unimm.tables import pick
 from unimm.weights.folder import refuse
 from unimm.weights.keymap import Entry, KeyMap, num_layers
 from unimm.weights.scale_rae import SIGLIP
@@ -137,8 +137,4 @@ def encoder_sizes(theirs: Mapping[str, Tensor], kind: str, prefix: str = "") -> 
 
 
 def _map_of(kind: str) -> KeyMap:
-    if kind not in ENCODER_MAPS:
-        near = difflib.get_close_matches(kind, ENCODER_MAPS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"encoder kind: unknown {kind!r}; {hint}(known: {', '.join(sorted(ENCODER_MAPS))})")
-    return ENCODER_MAPS[kind]
+    return pick("encoder kind", kind, ENCODER_MAPS)

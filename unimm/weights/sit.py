@@ -17,7 +17,6 @@ reader of weights only refuses.
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,7 @@ from typing import Any
 from torch import Tensor
 
 from unimm.shapes import sincos_table
+from unimm.tables import pick
 from unimm.weights.folder import check_tables, refuse
 from unimm.weights.keymap import KeyMap, State, layer, num_layers
 from unimm.weights.modulated import (
@@ -147,8 +147,4 @@ def modern_names(theirs: State) -> dict[str, Tensor]:
 
 
 def _layout(layout: str) -> dict[str, Any]:
-    if layout not in LAYOUTS:
-        near = difflib.get_close_matches(layout, LAYOUTS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"layout: expected one of {', '.join(LAYOUTS)}, got {layout!r}{hint}")
-    return LAYOUTS[layout]
+    return pick("layout", layout, LAYOUTS)
