@@ -1,19 +1,15 @@
-"""The MM-DiT: its contract, its positions, and special cases that other networks compute too."""
+"""The MM-DiT: its contract, its tables, and special cases that other networks compute too."""
 
 from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 
 from unimm.dit.blocks import Block
 from unimm.dit.joint import JointBlock
-from unimm.dit.mmdit import MMDiT, MMDiTConfig, TextConditions, depth_sizes
-from unimm.dit.positions import CroppedPositions, centred_coordinates, sine_axis
-from unimm.dit.presets import preset
-from unimm.shapes import sincos_table
+from unimm.dit.mmdit import MMDiT, MMDiTConfig, TextConditions
 
 CONFIG = MMDiTConfig(
     channels=3, width=32, depth=3, heads=2, grid=8, sequence_width=12, pooled_width=5, patch_size=2,
@@ -213,28 +209,6 @@ def test_the_config_refuses_what_cannot_be_built(sizes, said):
         dataclasses.replace(CONFIG, **sizes)
 
 
-def test_the_centre_of_the_table_spans_what_the_first_stage_saw():
-    # 256 pixels first, then 1024 with sides up to 1536, patches of 16 pixels: (p - (96 - 64) / 2) / 4.
-    coordinates = centred_coordinates(table=96, side=64, pretrained=16)
-    assert coordinates[16] == 0
-    assert coordinates[16 + 64] == 16
-    assert coordinates[0] == -4
-    assert np.allclose(np.diff(coordinates), 256 / 1024)
-
-
-def test_without_a_first_stage_and_without_room_the_table_is_the_usual_one():
-    positions = CroppedPositions(32, table=6, side=6, pretrained=6)
-    torch.testing.assert_close(positions(6, 6), sincos_table(6, 32), atol=1e-6, rtol=0)
-
-
-def test_a_crop_is_the_middle_of_the_table():
-    positions = CroppedPositions(16, table=8, side=4, pretrained=4)
-    whole, crop = positions(8, 8).unflatten(0, (8, 8)), positions(3, 6).unflatten(0, (3, 6))
-    assert torch.equal(crop, whole[2:5, 1:7])
-    column, row = sine_axis(np.array([-2.0 + 1 + 5]), 8), sine_axis(np.array([-2.0 + 2 + 1]), 8)
-    torch.testing.assert_close(crop[1, 5], torch.cat([column, row], dim=1)[0])
-
-
 def test_tables_stay_float32_and_out_of_checkpoints_unless_they_are_its_own(dit):
     assert not [name for name in dit.state_dict() if "positions" in name or "frequencies" in name]
     stored = MMDiT(dataclasses.replace(CONFIG, positions="stored"))
@@ -277,30 +251,3 @@ def test_the_whole_forward_is_one_graph_for_every_size():
     for size in (SIZE, (8, 8)):
         x, t, text = inputs(size=size)
         torch.testing.assert_close(compiled(x, t, text, size=size), dit(x, t, text, size=size))
-
-
-def num_parameters(name):
-    kind, config = preset(name)
-    assert kind == "mmdit"
-    with torch.device("meta"):
-        return sum(p.numel() for p in MMDiT(config).parameters())
-
-
-@pytest.mark.parametrize(("depth", "billions"), [(15, 0.50), (18, 0.86), (24, 2.04), (30, 3.98), (38, 8.09)])
-def test_one_number_says_the_size(depth, billions):
-    w = 64 * depth
-    assert depth_sizes(depth) == {"width": w, "depth": depth, "heads": depth}
-    stream = 6 * w * w + 4 * w * w + 2 * 4 * w * w + (6 + 4 + 5) * w  # modulation, attention, MLP
-    last = stream - (4 + 1 + 8) * w * w - (4 + 1 + 5) * w
-    outside = (64 + 256 + w + 2048 + w + 4096 + 2 * w + 64) * w + (1 + 2 + 2 + 1 + 2) * w + 64
-    count = num_parameters(f"MM-DiT d={depth}")
-    assert count == (2 * depth - 1) * stream + last + outside
-    assert count == pytest.approx(billions * 1e9, rel=0.01)
-
-
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [("SD3-medium", 2_028_328_000), ("SD3.5-medium", 2_243_171_520), ("SD3.5-large", 8_056_627_520)],
-)
-def test_published_sizes(name, count):
-    assert num_parameters(name) == count

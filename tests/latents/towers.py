@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 import torch.nn.functional as F
+
+from unimm.latents.encoder import EncoderConfig
 
 GRID, PATCH, WIDTH, DEPTH, HEADS, MLP = 5, 4, 16, 2, 2, 32
 NATIVE = GRID * PATCH
@@ -94,3 +98,12 @@ TOWERS = {
     "mae": (mae, mae_tokens),
     "webssl": (webssl, webssl_tokens),
 }
+
+
+def tiny(kind, **options):
+    sizes = EncoderConfig(NATIVE, PATCH, WIDTH, 2, 2, MLP, kind)
+    return dataclasses.replace(sizes, **({"registers": 3} if kind == "dinov2reg" else {}) | options)
+
+
+def pixels(size=NATIVE, batch=2):
+    return torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
