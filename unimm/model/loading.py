@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -15,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from unimm.model.config import UniMMConfig
+from unimm.tables import suggestion
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 BUILT_IN = ("tiny",)
@@ -43,11 +43,9 @@ def find_folder(name: str | os.PathLike[str], **hub: Any) -> Path:
         return _download(text, hub)
     if os.sep in text or text.startswith("."):
         raise FileNotFoundError(f"model: expected a folder at {text}, found none")
-    close = difflib.get_close_matches(text, BUILT_IN, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(
         f"model: expected {' or '.join(map(repr, BUILT_IN))}, a folder, or a hub id owner/name, "
-        f"got {text!r}{hint}"
+        f"got {text!r}{suggestion(text, BUILT_IN)}"
     )
 
 

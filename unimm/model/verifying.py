@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +20,7 @@ from unimm.model.inputs import (
 )
 from unimm.parts import IGNORED, Image, Text, Turn
 from unimm.request import passes, prompt_list
+from unimm.tables import suggestion
 from unimm.text.tokenizer import encode, special_ids
 from unimm.verify.answer_logits import answer_logits
 from unimm.verify.prompt_confidence import prompt_confidence
@@ -123,9 +123,8 @@ def _scorer(verifier: Verifier) -> Callable[..., Any]:
     if callable(verifier):
         return lambda model, latents, prompts: verifier(latents, prompts)
     if verifier not in VERIFIERS:
-        close = difflib.get_close_matches(str(verifier), VERIFIERS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"verifier: expected a function or one of {', '.join(VERIFIERS)}, got {verifier!r}{hint}"
+            f"verifier: expected a function or one of {', '.join(VERIFIERS)}, "
+            f"got {verifier!r}{suggestion(verifier, VERIFIERS)}"
         )
     return VERIFIERS[verifier]

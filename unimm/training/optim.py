@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unimm.tables import suggestion
 from unimm.training.recipe import Group, OptimRecipe
 
 SCHEDULES: dict[str, Callable[[float, float], float]] = {
@@ -75,10 +75,8 @@ def freeze_and_collect(modules: Mapping[str, nn.Module], groups: Mapping[str, Gr
                 members.append(Member(name, parameter, groups[rule]))
     for rule in groups:
         if rule not in used and not any(_covers(rule, name) for name in names):
-            near = difflib.get_close_matches(rule, list(modules) + names, n=1)
-            raise ValueError(
-                f"groups: {rule!r} matches no parameter" + (f"; did you mean {near[0]!r}?" if near else "")
-            )
+            near = suggestion(rule, [*modules, *names])
+            raise ValueError(f"groups: {rule!r} matches no parameter{near}")
     if not members:
         raise ValueError("groups: expected at least one group with lr_scale above 0, all are frozen")
     return members

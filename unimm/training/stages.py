@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from unimm import config
+from unimm.tables import expect_known
 from unimm.training.loop import Result, train
 
 
@@ -67,10 +67,7 @@ def main(stage: str, arguments: Sequence[str]) -> Result:
     Raises:
         ValueError: an unknown stage, no file, or a recipe that cannot be.
     """
-    if stage not in STAGES:
-        near = difflib.get_close_matches(stage, STAGES, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"stage: unknown {stage!r}; {hint}(known: {', '.join(STAGES)})")
+    expect_known("stage", stage, STAGES)
     if not arguments or "=" in arguments[0]:
         raise ValueError(f"train {stage}: expected a recipe (a YAML file) first, got {list(arguments)}")
     recipe_class, stage_class = STAGES[stage]()
