@@ -121,7 +121,7 @@ def test_hidden_states_are_aligned_with_two_targets(folder, small_target):
             {"published": [{"name": "dinov2-b", "file": "x"}]},
             r"published\[0\]: expected 3 x 3 tokens, .* got 16 x 16; image_size 42 would fit",
         ),
-        ({"published": [{"name": "dinov2b", "file": "x"}]}, "unknown 'dinov2b'; did you mean 'dinov2-b'"),
+        ({"published": [{"name": "dinov2b", "file": "x"}]}, "got 'dinov2b'; did you mean 'dinov2-b'"),
         ({"published": [{"name": "dinov2-b", "file": "x", "image_size": 40}]}, "multiple of patch_size = 14"),
     ],
 )
