@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_a_recorded_step_can_be_asked_again_with_gradients():
     drawn = grpo_trajectory(velocity, x, grid, draw=noise())
     times = grid.tolist()
     scale = torch.ones((), requires_grad=True)
-    for i, (t, end) in enumerate(zip(times, times[1:], strict=False)):
+    for i, (t, end) in enumerate(pairwise(times)):
         v = scale * velocity(drawn.states[i], torch.full((3,), t))
         again = grpo_step(v, drawn.states[i], t, end, highest=times[1])
         torch.testing.assert_close(again.log_prob(drawn.states[i + 1]), drawn.log_probs[i])

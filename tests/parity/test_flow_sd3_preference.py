@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -57,7 +59,7 @@ def test_each_sde_step(recorded):
     level = beside(recorded)["noise_level"]
     times, x = get("sigmas").tolist(), get("x_start").double()
     assert len(times) > 1
-    for i, (start, end) in enumerate(zip(times, times[1:], strict=False)):
+    for i, (start, end) in enumerate(pairwise(times)):
         step = grpo_step(get("velocities")[i], x, start, end, highest=times[1], level=level)
         assert step.std == pytest.approx(get(f"std{i}_f64").item() * (start - end) ** 0.5, abs=1e-10)
         torch.testing.assert_close(step.mean, get(f"mean{i}_f64"), **EXACT)

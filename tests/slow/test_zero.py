@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,7 @@ from unimm.training import checkpoint
 from unimm.training.log import read_metrics
 from unimm.training.loop import train
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("deepspeed") is None, reason="the train extra is not installed"),
-]
+pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).with_name("ranks.py")
 PATIENCE_SECONDS = 400

@@ -46,7 +46,8 @@ def _choices(rng: np.random.Generator, answer: str, others: tuple[str, ...]) -> 
     wrong = [value for value in others if value != answer]
     options = [answer, *(wrong[i] for i in rng.permutation(len(wrong))[:3])]
     options = [options[i] for i in rng.permutation(len(options))]
-    listed = " ".join(f"{letter}. {option}" for letter, option in zip(_LETTERS, options, strict=False))
+    letters = _LETTERS[: len(options)]
+    listed = " ".join(f"{letter}. {option}" for letter, option in zip(letters, options, strict=True))
     return listed, _LETTERS[options.index(answer)]
 
 
