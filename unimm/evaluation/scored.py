@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class Scored:
     """Answers that no rule could read; how they were counted is the scorer's policy."""
     failed: int = 0
     """Items that could not be judged at all, such as a broken picture."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """What no mean counts, by its reason; where the rules or the user allow it."""
 
     def __post_init__(self) -> None:
         sizes = {len(self.values), len(self.tasks), len(self.groups)}
