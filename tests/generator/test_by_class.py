@@ -16,10 +16,10 @@ from tests.generator.small import (
     text_settings,
 )
 from unimm.flow.grids import clean_grid
+from unimm.flow.sampling import SAMPLERS
 from unimm.flow.sde import draws, euler_maruyama
 from unimm.flow.solver import euler
 from unimm.generator import ClassGenerator
-from unimm.generator.sampling import SAMPLERS
 from unimm.request import noise_of
 
 STEPS = {"num_inference_steps": 4, "output_type": "latent"}
@@ -67,7 +67,7 @@ def test_a_picture_depends_on_its_own_seed_and_label_alone(model, monkeypatch):
     torch.testing.assert_close(in_passes.latents, many.latents)
 
 
-@pytest.mark.parametrize("solver", SAMPLERS)
+@pytest.mark.parametrize("solver", [name for name, row in SAMPLERS.items() if row.times is None])
 def test_every_solver_draws_the_same_alone_and_in_company(model, solver):
     options = {**STEPS, "solver": solver, "grid": "sde"}
     alone = model.generate("moon", seed=5, **options).latents

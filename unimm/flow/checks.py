@@ -30,12 +30,12 @@ def refuse_unused(settings: Any, used: Collection[str]) -> None:
         )
 
 
-def check_steps(steps: int) -> None:
+def check_steps(steps: int, name: str = "steps") -> None:
     """Refuse a step count below 1, or that is no whole number."""
     if not isinstance(steps, Integral) or isinstance(steps, bool):
-        raise ValueError(f"steps: expected a whole number of at least 1, got {steps!r}")
+        raise ValueError(f"{name}: expected a whole number of at least 1, got {steps!r}")
     if steps < 1:
-        raise ValueError(f"steps: expected at least 1, got {steps}")
+        raise ValueError(f"{name}: expected at least 1, got {steps}")
 
 
 def check_grid(grid: Tensor) -> None:

@@ -9,17 +9,20 @@ equation 7). The steps are differences of the times on the grid itself, so a shi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from unimm.flow.checks import check_grid
-from unimm.flow.solver import OnStep, Velocity, begin, evaluate, finish
+from unimm.flow.solver import OnStep, Velocity, begin, evaluate, finish, reached
 
 Draw = Callable[[int, Tensor], Tensor]
 """`draw(i, x)`: the standard normal noise of step i, of the shape of x."""
+
+Step = Callable[[int, Tensor, float, float], Tensor]
+"""`step(i, x, from, to)`: the state after step i, which leads from one time to an earlier one."""
 
 Diffusion = Callable[[float], float]
 """`w(t)`: the variance that the noise of a step adds, per unit of time."""
@@ -96,13 +99,18 @@ def euler_maruyama(
     Raises:
         ValueError: as `euler`; the grid rises; w is infinite or negative on it.
     """
+    return descend(euler_maruyama_step(velocity, draw, diffusion), x, grid, on_step, diffusion)
+
+
+def euler_maruyama_step(velocity: Velocity, draw: Draw, diffusion: Diffusion) -> Step:
+    """Return the step of `euler_maruyama`."""
 
     def step(i: int, x: Tensor, start: float, end: float) -> Tensor:
         w = diffusion(start)
         mean = mean_step(x, evaluate(velocity, x, start), start, end - start, w)
         return mean if end == 0 else mean + math.sqrt(w * (start - end)) * draw(i, x).to(x)
 
-    return descend(step, x, grid, on_step, diffusion)
+    return step
 
 
 def heun_maruyama(
@@ -118,6 +126,11 @@ def heun_maruyama(
 
     SiT's "Heun" SDE sampler: two evaluations per step, one in the step that ends at 0. As `euler_maruyama`.
     """
+    return descend(heun_maruyama_step(velocity, draw, diffusion), x, grid, on_step, diffusion)
+
+
+def heun_maruyama_step(velocity: Velocity, draw: Draw, diffusion: Diffusion) -> Step:
+    """Return the step of `heun_maruyama`."""
 
     def step(i: int, x: Tensor, start: float, end: float) -> Tensor:
         w, length = diffusion(start), end - start
@@ -128,7 +141,7 @@ def heun_maruyama(
         second = mean_step(first, evaluate(velocity, first, end), end, length, diffusion(end))
         return x + ((first - x) + (second - first)) / 2
 
-    return descend(step, x, grid, on_step, diffusion)
+    return step
 
 
 def renoising(
@@ -153,24 +166,27 @@ def mean_step(x: Tensor, v: Tensor, t: float, length: float, w: float) -> Tensor
     return (1 + length * pull) * x + length * (1 + pull * (1 - t)) * v
 
 
-@torch.no_grad()
 def descend(
-    step: Callable[[int, Tensor, float, float], Tensor],
+    step: Step,
     x: Tensor,
     grid: Tensor,
     on_step: OnStep | None,
     diffusion: Diffusion | None = None,
 ) -> Tensor:
-    """Take step(i, x, from, to) down a grid; check state, grid and w at the door and the end."""
+    """Take steps down a grid; check state, grid and w at the door and the end."""
+    x = begin(x)
+    return finish(reached(x, descent(step, x, grid, diffusion), on_step))
+
+
+@torch.no_grad()
+def descent(step: Step, x: Tensor, grid: Tensor, diffusion: Diffusion | None = None) -> Iterator[Tensor]:
+    """Yield the state after each step down a grid; x is float32 or float64."""
     check_grid(grid)
     times = grid.double().clamp(0, 1).tolist()
     check_descent(times, diffusion)
-    x = begin(x)
     for i, (start, end) in enumerate(pairwise(times)):
         x = step(i, x, start, end)
-        if on_step is not None:
-            on_step(i, x)
-    return finish(x)
+        yield x
 
 
 def check_descent(times: Sequence[float], diffusion: Diffusion | None = None) -> None:

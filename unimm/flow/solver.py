@@ -7,7 +7,7 @@ that are to be compared. Explicit Runge-Kutta methods are tables (Butcher 2016);
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -65,10 +65,16 @@ def heun_euler_last(velocity: Velocity, x: Tensor, grid: Tensor, on_step: OnStep
     The last step then needs no velocity at grid[-1] (Karras et al. 2022, algorithm 1).
     """
     check_grid(grid)
-    x, steps = begin(x), len(grid) - 1
-    x = runge_kutta(HEUN, velocity, x, pairs_of(grid[:-1]), on_step)
-    last = None if on_step is None else lambda i, x: on_step(steps - 1, x)
-    return finish(runge_kutta(EULER, velocity, x, pairs_of(grid[-2:]), last))
+    x = begin(x)
+    return finish(reached(x, heun_euler_last_states(velocity, x, grid), on_step))
+
+
+def heun_euler_last_states(velocity: Velocity, x: Tensor, grid: Tensor) -> Iterator[Tensor]:
+    """Yield the states of `heun_euler_last`, one for each step."""
+    last = x
+    for last in states(HEUN, velocity, x, pairs_of(grid[:-1])):
+        yield last
+    yield from states(EULER, velocity, last, pairs_of(grid[-2:]))
 
 
 def midpoint(velocity: Velocity, x: Tensor, grid: Tensor, on_step: OnStep | None = None) -> Tensor:
@@ -91,7 +97,8 @@ def follow(
 ) -> Tensor:
     """Follow the velocity along a grid with any explicit Runge-Kutta method. As `euler`."""
     check_grid(grid)
-    return finish(runge_kutta(tableau, velocity, begin(x), pairs_of(grid), on_step))
+    x = begin(x)
+    return finish(reached(x, states(tableau, velocity, x, pairs_of(grid)), on_step))
 
 
 def integrate_transitions(
@@ -103,21 +110,29 @@ def integrate_transitions(
     (`grids.scale_rae_transitions`). Other arguments and the result are those of `euler`; numbers are not
     checked, so that it can be called once per step without waiting for a device.
     """
-    return runge_kutta(EULER, velocity, as_state(x), pairs, on_step)
+    x = as_state(x)
+    return reached(x, states(EULER, velocity, x, pairs), on_step)
 
 
 @torch.no_grad()
-def runge_kutta(
-    tableau: Tableau, velocity: Velocity, x: Tensor, pairs: Tensor, on_step: OnStep | None
-) -> Tensor:
-    """Take one step of the method for each row (from, to) of pairs [steps 2]; x is float32 or float64."""
-    for i, (start, end) in enumerate(pairs.double().tolist()):
+def states(tableau: Tableau, velocity: Velocity, x: Tensor, pairs: Tensor) -> Iterator[Tensor]:
+    """Yield the state after one step of the method for each row (from, to) of pairs [steps 2].
+
+    The state x is float32 or float64. Numbers are not checked, so that no device is waited for.
+    """
+    for start, end in pairs.double().tolist():
         length = end - start
         slopes: list[Tensor] = []
         for node, row in zip(tableau.nodes, tableau.stages, strict=True):
             t = end if node == 1 else start + node * length
             slopes.append(evaluate(velocity, advance(x, length, row, slopes), t))
         x = advance(x, length, tableau.weights, slopes)
+        yield x
+
+
+def reached(x: Tensor, states: Iterator[Tensor], on_step: OnStep | None) -> Tensor:
+    """Return the last of the states, or x if there is none; each is told as on_step(i, state)."""
+    for i, x in enumerate(states):
         if on_step is not None:
             on_step(i, x)
     return x

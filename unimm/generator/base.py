@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from unimm.dit.bodies import BODIES
+from unimm.flow.sampling import Callback, draw_latents, guide
+from unimm.flow.solver import Velocity
 from unimm.generator.losses import FlowLosses, flow_losses
 from unimm.generator.outputs import VELOCITIES
-from unimm.generator.sampling import Callback, Velocity, draw_latents, guide
 from unimm.generator.saving import load_generator, save_generator
 from unimm.generator.settings import GeneratorSettings, SamplingSettings
 from unimm.latents.autoencoder import LATENT_SPACES

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unimm.flow.sampling import Callback
+from unimm.flow.solver import Velocity
 from unimm.generator.base import GeneratedPictures, Generator
-from unimm.generator.sampling import Callback, Velocity
 from unimm.generator.settings import UNSET, GeneratorSettings, Unset
 from unimm.request import check_output_type, positive, seed_rows
 from unimm.tables import suggestion

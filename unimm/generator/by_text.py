@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from unimm.dit.mmdit import TextConditions
+from unimm.flow.sampling import Callback
+from unimm.flow.solver import Velocity
 from unimm.generator.base import GeneratedPictures, Generator, Size
-from unimm.generator.sampling import Callback, Velocity
 from unimm.generator.settings import UNSET, GeneratorSettings, Unset
 from unimm.request import check_output_type, check_size, passes, positive, prompt_list, seed_rows
 from unimm.text.sd3 import SD3Text, Tokens

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
-from numbers import Real
 from typing import Any
 
 from unimm.config import build
 from unimm.dit.bodies import BODIES
-from unimm.flow.checks import check_steps
 from unimm.flow.densities import Density
-from unimm.flow.grids import GRIDS
-from unimm.flow.guidance import ALWAYS, check_interval
-from unimm.flow.sde import DIFFUSIONS
+from unimm.flow.sampling import Sampling
 from unimm.flow.shifting import dimension_alpha
 from unimm.flow.weights import Weight
 from unimm.generator.outputs import VELOCITIES
-from unimm.generator.sampling import SAMPLERS
 from unimm.latents.autoencoder import LATENT_SPACES
 from unimm.tables import pick
 from unimm.text.sd3 import SD3TextConfig
@@ -59,34 +53,17 @@ class FlowSettings:
 
 
 @dataclass(frozen=True)
-class SamplingSettings:
+class SamplingSettings(Sampling):
     """How pictures are drawn where the caller says nothing else."""
 
-    num_inference_steps: int = 50
-    solver: str = "euler"  # a row of SAMPLERS
-    grid: str = "clean"  # a row of GRIDS
-    alpha: float | None = None  # shift of the grid; null is that of the training
-    diffusion: str = "proportional"  # of the solvers that add noise, a row of DIFFUSIONS
-    guidance_scale: float = 1.0  # 1 is no guidance; others cost a second evaluation
-    guidance_interval: tuple[float, float] = ALWAYS  # times in which guidance acts; 0 is data
-    guidance_channels: int | None = None  # guide the first channels alone: 3 in LightningDiT
     negative_prompt: str | None = None  # null: no text at all, as in training; "" in the published pipelines
 
     def __post_init__(self) -> None:
-        check_steps(self.num_inference_steps)
-        pick("solver", self.solver, SAMPLERS)
-        pick("grid", self.grid, GRIDS)
-        pick("diffusion", self.diffusion, DIFFUSIONS)
-        check_scale(self.guidance_scale)
-        check_interval(self.guidance_interval)
+        super().__post_init__()
         if not isinstance(self.negative_prompt, str | None):
             raise ValueError(
                 f"negative_prompt: expected one text for all prompts, or null, got {self.negative_prompt!r}"
             )
-        if self.alpha is not None and not self.alpha > 0:
-            raise ValueError(f"alpha: expected a positive shift or null, got {self.alpha}")
-        if self.guidance_channels is not None and self.guidance_channels < 1:
-            raise ValueError(f"guidance_channels: expected at least 1 or null, got {self.guidance_channels}")
 
     def asked(self, **changes: Any) -> SamplingSettings:
         """Return these settings with what the caller named.
@@ -152,12 +129,6 @@ class GeneratorSettings:
         for name, text in (("sequence_width", self.text.width), ("pooled_width", self.text.pooled_width)):
             if getattr(dit, name, text) != text:
                 raise ValueError(f"body.{name}: expected the text's {text}, got {getattr(dit, name)}")
-
-
-def check_scale(scale: float) -> None:
-    """Refuse a scale of guidance that is no finite number."""
-    if not isinstance(scale, Real) or isinstance(scale, bool) or not math.isfinite(scale):
-        raise ValueError(f"guidance_scale: expected a finite number (1 is no guidance), got {scale!r}")
 
 
 def sizes_of(name: str, values: Mapping[str, Any], table: Mapping[str, tuple[type, type]]) -> Any:
