@@ -14,7 +14,7 @@ from unimm.latents.pixels import to_pixels
 from unimm.parts import Batch, Image, Text, Turn
 from unimm.request import passes
 from unimm.shapes import expect
-from unimm.text.chat import Rendered, collate, render
+from unimm.text.chat import Rendered, collate, opened, render
 from unimm.text.tokenizer import special_ids
 
 if TYPE_CHECKING:
@@ -68,13 +68,14 @@ def turns_with_latents(model: UniMM, turns: Sequence[Turn]) -> tuple[Turn, ...]:
 
 
 def rows_of(model: UniMM, conversations: Sequence[Sequence[Turn]], open_turn: bool) -> list[Rendered]:
-    """Return conversations as rows, each within the model's context.
+    """Return conversations as rows, each within the model's context, opened by its system turn if it has one.
 
     Raises:
         ValueError: a conversation longer than the context.
     """
     settings, rows = model.config.settings, []
     for turns in conversations:
+        turns = opened(turns, settings.chat.system)
         row = render(turns, tokenizer_of(model), settings.num_queries, add_generation_prompt=open_turn)
         check_length(model, len(row.ids))
         rows.append(row)

@@ -30,6 +30,9 @@ class ChatSettings:
     generate_template: str = GENERATE_TEMPLATE
     caption_request: str = CAPTION_REQUEST
     verifier_question: str = VERIFIER_QUESTION
+    system: str | None = None
+    """What opens a conversation that has no system turn of its own; None opens it with nothing. Qwen's, and
+    so that of the published Scale-RAE models, is "You are a helpful assistant."."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,13 @@ def render(
     if add_generation_prompt:
         row.add([marks.turn_start, *fixed(tokenizer, "assistant\n")], labelled=False)
     return row
+
+
+def opened(turns: Sequence[Turn], system: str | None) -> Sequence[Turn]:
+    """Return the turns with a system turn at their head; they keep their own if they have one."""
+    if system is None or (turns and turns[0].role == "system"):
+        return turns
+    return [Turn("system", (Text(system),)), *turns]
 
 
 def open_image(row: Rendered, tokenizer: PreTrainedTokenizerFast, num_slots: int) -> Rendered:

@@ -14,6 +14,9 @@ from transformers import PreTrainedTokenizerFast
 PAD, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE_END, IMAGE_SLOT = "<im_start>", "<im_end>", "<image>"
 SPECIAL_TOKENS = (PAD, TURN_START, TURN_END, IMAGE_START, IMAGE_END, IMAGE_SLOT)
+NEEDED_TOKENS = SPECIAL_TOKENS[:-1]
+"""A slot's vector is replaced by a latent's or a query's, so any id can hold the place: where a tokenizer has
+no IMAGE_SLOT (the published Scale-RAE models), padding does."""
 
 # How Qwen2.5 cuts text before BPE: contractions, words with one leading mark, single digits, punctuation,
 # white space.
@@ -89,19 +92,49 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
 
 @lru_cache(maxsize=8)
 def special_ids(tokenizer: PreTrainedTokenizerFast) -> SpecialIds:
-    """Return the ids of the special tokens.
+    """Return the ids of the special tokens; see NEEDED_TOKENS for a tokenizer without slots.
 
     Raises:
-        ValueError: one of them is not a token of this tokenizer.
+        ValueError: one of the others is not a token of this tokenizer.
     """
     vocabulary = tokenizer.get_vocab()
-    missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
+    missing = [token for token in NEEDED_TOKENS if token not in vocabulary]
     if missing:
         raise ValueError(
-            f"tokenizer: expected the special tokens {', '.join(SPECIAL_TOKENS)}; "
-            f"missing {', '.join(missing)}"
+            f"tokenizer: expected the special tokens {', '.join(NEEDED_TOKENS)}; missing {', '.join(missing)}"
         )
-    return SpecialIds(*(vocabulary[token] for token in SPECIAL_TOKENS))
+    slot = vocabulary.get(IMAGE_SLOT, vocabulary[PAD])
+    return SpecialIds(*(vocabulary[token] for token in NEEDED_TOKENS), slot)
+
+
+def load_qwen_tokenizer(folder: str | os.PathLike[str]) -> PreTrainedTokenizerFast:
+    """Return the tokenizer of a published Scale-RAE folder: tokenizer.json, or vocab.json and merges.txt.
+
+    Its vocabulary stays as it is. Marks that the files do not call special are made so in memory: one that a
+    user spells out is read as ordinary characters.
+
+    Raises:
+        FileNotFoundError: the folder holds neither form.
+        ValueError: the tokenizer lacks a mark that cannot be done without.
+    """
+    folder = Path(folder)
+    slow = all((folder / name).is_file() for name in ("vocab.json", "merges.txt"))
+    if (folder / "tokenizer.json").is_file():
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    elif slow:
+        from transformers import Qwen2Tokenizer
+
+        tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
+    else:
+        raise FileNotFoundError(
+            f"tokenizer: expected tokenizer.json, or vocab.json and merges.txt, in {folder}, found neither"
+        )
+    special_ids(tokenizer)
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    plain = [token for token in NEEDED_TOKENS if token not in special]
+    if plain:
+        tokenizer.add_tokens(plain, special_tokens=True)
+    return tokenizer
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
