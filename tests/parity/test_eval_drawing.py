@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from unimm.evaluation.scorers.drawing import geneval, geneval_rules
+from unimm.evaluation.scorers.drawing import dpg, geneval, geneval_rules, wise
+from unimm.evaluation.scorers.drawing.dpg_questions import read_questions
 from unimm.evaluation.scorers.drawing.geneval_rules import Rules
 
 
@@ -74,3 +76,50 @@ def test_geneval_summaries(recorded):
         counts = Counter(scored.tasks)
         assert counts["image_accuracy"] == wanted["images"]
         assert counts["prompt_accuracy"] == wanted["prompts"]
+
+
+@pytest.mark.parity("eval/dpg_aggregate_*")
+def test_dpg_scores(recorded, tmp_path):
+    rows, tol = cases(recorded)
+    for case in rows:
+        table = read_questions(write_csv(tmp_path / "dpg_bench.csv", case))
+        records = [
+            {"item_id": item, "answers": answers}
+            for item, answers in case["answers"].items()
+            if item not in case["images_missing"]
+        ]
+        scored = dpg.SCORER.score(records, "official", questions=table, pictures=case["pic_num"])
+        wanted = case["expected"]
+        expected = {"overall": wanted["dpg_score"]}
+        expected |= {f"{level} {name}": x for level in ("L1", "L2") for name, x in wanted[level].items()}
+        assert scored.metrics() == near(expected, tol), case["id"]
+        overall = [i for i, task in enumerate(scored.tasks) if task == "overall"]
+        averages = {scored.groups[i]: scored.values[i] / 100 for i in overall}
+        assert averages == near({i: x["average"] for i, x in wanted["per_image"].items()}, tol), case["id"]
+        lost = [name for name in scored.left_out if name.startswith("items")]
+        assert sum(scored.left_out[name] for name in lost) == len(wanted["failed_items"]), case["id"]
+        assert scored.left_out.get("missing items", 0) == len(case["images_missing"]), case["id"]
+
+
+def write_csv(path, case):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([case["csv_columns"], *case["csv_rows"]])
+    return path
+
+
+@pytest.mark.parity("eval/wise_score_*")
+def test_wise_scores(recorded):
+    rows, tol = cases(recorded)
+    protocols = {"legacy": wise.LEGACY, "verified": wise.VERIFIED}
+    for name, ranges in recorded.value["meta"]["id_ranges"].items():
+        ours = {category: [each.first, each.last] for category, each in protocols[name].items()}
+        assert ours == {category.lower(): ends for category, ends in ranges.items()}
+    for case in rows:
+        if case["group"] == "overall":
+            means = {name.lower(): np.array([mean]) for name, mean in case["category_means"].items()}
+            ours = {name: wise.overall(table, means)["overall"][0] for name, table in protocols.items()}
+            assert ours == near(case["expected"], tol), case["id"]
+        else:
+            assert case["group"] == "legacy_sample"
+            marks = (case[name] for name in ("consistency", "realism", "aesthetic"))
+            assert wise.wiscore(*marks) == near(case["expected"], tol), case["id"]
