@@ -31,12 +31,14 @@ class Image:
     """A picture: as anything the pixel loader opens, or as normalised latents [N C], or both.
 
     `target` marks the picture the model is to draw (its place holds query tokens); any other picture is seen
-    (its place holds projected latents).
+    (its place holds projected latents). `latents` are those a model draws; `seen` [N C'] are those it sees,
+    where they are others.
     """
 
     image: Any = None
     latents: Tensor | None = None
     target: bool = False
+    seen: Tensor | None = None
 
 
 Part = Text | Image
@@ -61,7 +63,7 @@ def from_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
 
     Each message is `{"role": ..., "content": ...}`; the content is a string, or a list of
     `{"type": "text", "text": str}` and `{"type": "image", "image": ...}`, where an image item may carry
-    `"latents"` [N C] instead of, or beside, the picture.
+    `"latents"` [N C], or `"seen"` [N C'], instead of, or beside, the picture (see `Image`).
 
     Raises:
         ValueError: a message, role or content item of another form.
@@ -135,12 +137,12 @@ def _part(where: str, item: Any) -> Part:
     if kind == "text" and isinstance(item.get("text"), str):
         return Text(item["text"])
     if kind == "image":
-        source = item.get("image", item.get("path"))
-        if source is None and item.get("latents") is None:
+        source, latents, seen = item.get("image", item.get("path")), item.get("latents"), item.get("seen")
+        if source is None and latents is None and seen is None:
             raise ValueError(
                 f"{where}: expected an image under 'image' (or 'path', or 'latents'), got keys {sorted(item)}"
             )
-        return Image(source, item.get("latents"))
+        return Image(source, latents, seen=seen)
     raise ValueError(
         f"{where}: expected {{'type': 'text', 'text': str}} or {{'type': 'image', 'image': ...}}, "
         f"got {_short(item)}"

@@ -6,7 +6,8 @@ from functools import cache
 
 import torch
 
-from unimm.dit.lightning import DiTConfig
+from unimm.dit.config import DDTConfig, DiTConfig
+from unimm.dit.sit import SiTConfig
 from unimm.latents.decoder import DecoderConfig
 from unimm.latents.encoder import EncoderConfig
 from unimm.llm.qwen import LLMConfig
@@ -37,6 +38,28 @@ def small_settings(**changes) -> ModelSettings:
     return ModelSettings(**{**values, **changes})
 
 
+BODIES = {
+    "ddt": DDTConfig(
+        channels=8, width=16, depth=1, heads=2, condition_width=12, grid=3,
+        head_width=24, head_depth=1, head_heads=2, bridge="plain",
+    ),
+    "sit": SiTConfig(
+        channels=8, width=16, depth=1, heads=2, condition_width=12, grid=3, patch_size=1, num_classes=None
+    ),
+}  # fmt: skip
+"""The other networks that may draw; to be given as `dit` with their name as `body`."""
+
+VAE = {
+    "dit": DiTConfig(channels=12, width=16, depth=1, heads=2, condition_width=12, grid=3),
+    "decoder": None,
+    "drawn": {
+        "kind": "flux_vae", "latent_channels": 3, "widths": [4, 8], "norm_groups": 2, "layers_per_block": 1,
+        "image_size": 12,
+    },
+}  # fmt: skip
+"""Changes that make a model draw 3 x 3 tokens of 12 channels of a VAE, and see those of its encoder."""
+
+
 @cache
 def small_tokenizer():
     return train_tokenizer(TEXTS * 5, 300)
@@ -51,6 +74,7 @@ def small_model(seed: int = 0, **changes) -> UniMM:
         with torch.no_grad():
             for parameter in model.dit.parameters():
                 parameter.add_(0.3 * torch.randn_like(parameter))
-            model.statistics.set(torch.randn(9, 8), torch.rand(9, 8) + 0.5)
+            shape = model.statistics.mean.shape
+            model.statistics.set(torch.randn(shape), torch.rand(shape) + 0.5)
     model.tokenizer = small_tokenizer()
     return model.eval()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from unimm.model.context import Context
 from unimm.model.inputs import image_list, turns_with_latents
 from unimm.model.responding import DoneEvent, Event, Reply, collect
@@ -116,11 +114,11 @@ def _item(part: Any) -> dict[str, Any]:
     if isinstance(part, Turn):
         raise ValueError("content: expected texts and pictures, got a whole turn")
     image = image_list(part)[0]
-    return {"type": "image", "image": image.image, "latents": image.latents}
+    return {"type": "image", "image": image.image, "latents": image.latents, "seen": image.seen}
 
 
 def _content(part: Text | Image) -> dict[str, Any]:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
-    latents: Tensor = part.latents
-    return {"type": "image", "image": part.image, "latents": latents}
+    latents = {name: getattr(part, name) for name in ("latents", "seen") if getattr(part, name) is not None}
+    return {"type": "image", "image": part.image, **latents}

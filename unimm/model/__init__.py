@@ -2,6 +2,7 @@
 
 from unimm.model.config import ModelSettings, UniMMConfig
 from unimm.model.losses import Losses
+from unimm.model.profile import PROFILES, Profile
 from unimm.model.unimm import UniMM
 
-__all__ = ["Losses", "ModelSettings", "UniMM", "UniMMConfig"]
+__all__ = ["PROFILES", "Losses", "ModelSettings", "Profile", "UniMM", "UniMMConfig"]

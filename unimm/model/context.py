@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unimm.llm.decoding import Memory
-from unimm.model.inputs import batch_of
+from unimm.model.inputs import batch_of, seen_latents, with_latents
 from unimm.parts import Image
 from unimm.text.chat import Rendered, Slots
 
@@ -39,22 +39,24 @@ class Context:
         """Read one more token; return its state [D]."""
         self._row.add([token], labelled=False)
         ids = torch.tensor([[token]], device=self._model.device)
-        return self._memory.extend(self._model.llm.get_input_embeddings()(ids))[0, -1]
+        return self._memory.extend(self._model.entered(self._model.llm.get_input_embeddings()(ids)))[0, -1]
 
     def ask_queries(self) -> Tensor:
         """Return the query states [1 Q D] at this point; the queries are forgotten again."""
         before = len(self._memory)
-        states = self._memory.extend(self._model.queries(1))
+        states = self._memory.extend(self._model.entered(self._model.queries(1)))
         self._memory.cut(before)
         return states
 
     def append_image(self, latents: Tensor, slot: int) -> None:
-        """Read a picture's latents [N C] into its slots."""
-        count = len(latents)
+        """Read a picture, as it was drawn (latents [N C]), into its slots."""
+        part = with_latents(self._model, [Image(latents=latents)])[0]
+        seen = seen_latents(self._model, [part])
+        count = seen.shape[1]
         self._row.runs.append(Slots(len(self._row.ids), count, False))
-        self._row.images.append(Image(latents=latents))
+        self._row.images.append(part)
         self._row.add([slot] * count, labelled=False)
-        self._memory.extend(self._model.projector(latents[None].to(self._model.dtype)))
+        self._memory.extend(self._model.entered(self._model.projector(seen)))
 
     def _embed(self, row: Rendered) -> Tensor:
         return self._model.embed(batch_of(self._model, [row]))
@@ -71,6 +73,13 @@ class Context:
         ):
             if old_run.start >= same:
                 break
-            if old_run != new_run or not torch.equal(old.latents.cpu().float(), new.latents.cpu().float()):
+            if old_run != new_run or not _alike(old, new):
                 return old_run.start
         return same
+
+
+def _alike(one: Image, other: Image) -> bool:
+    """Return whether two parts are one picture: by what was drawn, or else by what is seen."""
+    pairs = [(one.latents, other.latents), (one.seen, other.seen)]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    return bool(known) and torch.equal(*(latents.cpu().float() for latents in known[0]))

@@ -43,18 +43,30 @@ def image_list(images: Any) -> list[Image]:
 
 @torch.no_grad()
 def with_latents(model: UniMM, images: Sequence[Image]) -> list[Image]:
-    """Return the parts with their latents [N C]; pictures that lack them are encoded together."""
-    missing = [index for index, part in enumerate(images) if part.latents is None]
+    """Return the parts with the latents that are seen of them; what lacks them is encoded together.
+
+    Where a model sees what it draws, they stand in `latents` [N C]; else in `seen` [N C'], which are made of
+    `latents`, if there are any, or of the picture.
+    """
     settings, parts = model.config.settings, list(images)
+    place = "latents" if settings.sees_drawn else "seen"
     for part in parts:
-        if part.latents is not None:
-            expect("latents", part.latents, "N C", N=settings.num_queries, C=settings.dit.channels)
+        _check_latents(model, part)
+    drawn = [i for i, part in enumerate(parts) if getattr(part, place) is None and part.latents is not None]
+    for piece in passes(len(drawn)):
+        latents = torch.stack([parts[index].latents for index in drawn[piece]]).to(model.device)
+        _put(parts, drawn[piece], place, model.to_seen(latents))
+    missing = [i for i, part in enumerate(parts) if getattr(part, place) is None]
     for piece in passes(len(missing)):
         pixels = to_pixels([parts[index].image for index in missing[piece]], settings.encoder.image_size)
-        encoded = model.encode_image(pixels.to(model.device, model.dtype))
-        for index, latents in zip(missing[piece], encoded, strict=True):
-            parts[index] = replace(parts[index], latents=latents)
+        _put(parts, missing[piece], place, model.encode_image(pixels.to(model.device, model.dtype)))
     return parts
+
+
+def seen_latents(model: UniMM, images: Sequence[Image]) -> Tensor:
+    """Return the latents [M N C'] that are seen of pictures, on the model's device and in its dtype."""
+    found = [part.latents if part.seen is None else part.seen for part in with_latents(model, images)]
+    return torch.stack([latents.to(model.device, model.dtype) for latents in found])
 
 
 def turns_with_latents(model: UniMM, turns: Sequence[Turn]) -> tuple[Turn, ...]:
@@ -93,16 +105,12 @@ def check_length(model: UniMM, length: int) -> None:
 
 
 def batch_of(model: UniMM, rows: Sequence[Rendered]) -> Batch:
-    """Return rows, whose seen pictures carry latents, as a batch on the model's device."""
+    """Return rows as a batch on the model's device; pictures that carry no latents are encoded."""
     seen = [
-        part.latents
-        for row in rows
-        for slots, part in zip(row.runs, row.images, strict=True)
-        if not slots.target
+        part for row in rows for slots, part in zip(row.runs, row.images, strict=True) if not slots.target
     ]
     pad = special_ids(tokenizer_of(model)).pad
-    latents = torch.stack([z.to(model.device, model.dtype) for z in seen]) if seen else None
-    return collate(rows, pad, latents).to(model.device)
+    return collate(rows, pad, seen_latents(model, seen) if seen else None).to(model.device)
 
 
 def user(*parts: str | Image) -> Turn:
@@ -123,3 +131,16 @@ def _image(item: Any) -> Image:
     if item is None:
         raise ValueError("image: expected a picture, got None")
     return Image(item)
+
+
+def _put(parts: list[Image], places: Sequence[int], name: str, latents: Tensor) -> None:
+    for index, found in zip(places, latents, strict=True):
+        parts[index] = replace(parts[index], **{name: found})
+
+
+def _check_latents(model: UniMM, part: Image) -> None:
+    settings = model.config.settings
+    if part.latents is not None:
+        expect("latents", part.latents, "N C", N=settings.num_latents, C=settings.dit.channels)
+    if part.seen is not None:
+        expect("seen latents", part.seen, "N C", N=settings.num_queries, C=settings.encoder.width)

@@ -31,13 +31,13 @@ def training_losses(model: UniMM, batch: Batch, noise_draws: int, generator: tor
     states = model(batch)
     ce = cross_entropy(model, states, batch.labels)
     if not batch.context_runs:
-        ce = ce + 0 * model.projector(_no_latents(model)).sum()
+        ce = ce + 0 * model.projector(_nothing_seen(model)).sum()
     if batch.query_runs:
         conditions = model.connector(gather(states, batch.query_runs))
         flow = flow_loss(model, conditions, batch.target_latents, noise_draws, generator)
     else:
         conditions = model.connector(model.queries(1))
-        flow = 0 * flow_loss(model, conditions, _no_latents(model), 1, torch.Generator().manual_seed(0))
+        flow = 0 * flow_loss(model, conditions, _nothing_drawn(model), 1, torch.Generator().manual_seed(0))
     return Losses(ce, flow)
 
 
@@ -57,7 +57,7 @@ def flow_loss(
     if x is None:
         raise ValueError(f"target_latents: expected {len(conditions)} images, one per query run, got none")
     settings = model.config.settings
-    expect("target latents", x, "J N C", J=len(conditions), N=settings.num_queries, C=settings.dit.channels)
+    expect("target latents", x, "J N C", J=len(conditions), N=settings.num_latents, C=settings.dit.channels)
     x = x.float().repeat_interleave(draws, dim=0)
     conditions = conditions.repeat_interleave(draws, dim=0)
     noise = torch.randn(x.shape, generator=generator, device=generator.device).to(x.device)
@@ -69,7 +69,13 @@ def flow_loss(
     return velocity_loss(lambda x_t, t: model.velocity(x_t, t, conditions, dropped), x, noise, t).mean()
 
 
-def _no_latents(model: UniMM) -> Tensor:
-    """Return the latents [1 N C] of no picture."""
+def _nothing_seen(model: UniMM) -> Tensor:
+    """Return the latents [1 N C'] of no picture that is seen."""
+    encoder = model.config.settings.encoder
+    return torch.zeros(1, encoder.num_tokens, encoder.width, device=model.device)
+
+
+def _nothing_drawn(model: UniMM) -> Tensor:
+    """Return the latents [1 N C] of no picture that is drawn."""
     settings = model.config.settings
-    return torch.zeros(1, settings.num_queries, settings.dit.channels, device=model.device)
+    return torch.zeros(1, settings.num_latents, settings.dit.channels, device=model.device)

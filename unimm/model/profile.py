@@ -41,3 +41,12 @@ def profile_named(name: str) -> Profile:
         ValueError: an unknown name; the message suggests the nearest one.
     """
     return pick("profile", name, PROFILES)
+
+
+def as_profile(value: Profile | str) -> Profile:
+    """Return a profile as it is, or by its name.
+
+    Raises:
+        ValueError: an unknown name, or neither a name nor a profile.
+    """
+    return value if isinstance(value, Profile) else profile_named(value)

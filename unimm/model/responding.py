@@ -86,7 +86,7 @@ def respond(
     max_images: int = 4,
     num_inference_steps: int = 50,
     guidance_scale: float | None = None,
-    sampler: Literal["clean", "scale_rae"] = "clean",
+    sampler: Literal["clean", "scale_rae"] | None = None,
     seed: int | None = None,
 ) -> Iterator[Event]:
     """Check the messages at once, then yield the reply; the arguments are documented at `UniMM.respond`."""
@@ -99,7 +99,9 @@ def respond(
         raise ValueError(f"max_images: expected 0 or more, got {max_images!r}")
     if seed is None:
         seed = int(torch.randint(2**31 - 1, ()).item())
-    sampling = Sampling(num_inference_steps, guidance_of(model, guidance_scale), sampler)
+    sampling = Sampling(
+        num_inference_steps, guidance_of(model, guidance_scale), sampler or model.profile.sampler
+    )
     settings = ReplySettings(sampling, seed, positive("max_new_tokens", max_new_tokens), max_images)
     row = rows_of(model, [turns_with_latents(model, turns)], open_turn=True)[0]
     context = Context(model) if context is None else context

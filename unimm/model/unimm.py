@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from unimm.connector import Connector
-from unimm.dit.lightning import LightningDiT
 from unimm.flow.prediction import PREDICTIONS
+from unimm.latents.autoencoder import build_latent_space
 from unimm.latents.decoder import RAEDecoder
 from unimm.latents.encoder import build_encoder
 from unimm.latents.statistics import LatentStatistics
@@ -21,50 +18,42 @@ from unimm.llm.decoding import llm_states
 from unimm.llm.queries import QueryTokens
 from unimm.llm.qwen import build_llm
 from unimm.llm.splice import gather, splice
-from unimm.model.config import UniMMConfig
+from unimm.model.config import DRAWING_BODIES, UniMMConfig
 from unimm.model.drawing import GeneratedImages, generate_image
-from unimm.model.loading import check_weights, find_folder, read_config
 from unimm.model.losses import Losses, training_losses
 from unimm.model.responding import Event, Reply, collect, respond
+from unimm.model.seeing import decode_latents, encode_image, encode_target, to_seen
 from unimm.model.speaking import answer, caption
+from unimm.model.stored import StoredModel
 from unimm.model.verifying import Verifier, verify
 from unimm.parts import Batch
 from unimm.projector import Projector
-from unimm.text.tokenizer import load_tokenizer
-from unimm.weights.whole import save_whole
-
-HUB_OPTIONS = ("revision", "token", "cache_dir", "force_download", "local_files_only")
 
 
-class UniMM(PreTrainedModel):
+class UniMM(StoredModel):
     """One model that sees, talks and draws.
 
     Rooms: `llm` (Qwen2) reads text, projected latents and query tokens; `projector` brings latents to it;
     `queries` ask it what to draw; `connector` hands its answer to `dit`, which draws latents; `encoder`,
-    `statistics` and `decoder` stand between latents and pixels.
+    `statistics` and `decoder` stand between latents and pixels. A model that draws in another space than it
+    sees has that space as `drawn`, and no decoder.
     """
-
-    config_class = UniMMConfig
-    base_model_prefix = ""
-    main_input_name = "batch"
-    supports_gradient_checkpointing = True
-    _no_split_modules = ["Qwen2DecoderLayer", "Block", "SiglipEncoderLayer"]
-    _keep_in_fp32_modules_strict = ["statistics"]
-    _supports_sdpa = True
-    _supports_flash_attn = True
 
     def __init__(self, config: UniMMConfig) -> None:
         super().__init__(config)
         settings = config.settings
-        width, channels = settings.llm.width, settings.dit.channels
+        width, body = settings.llm.width, DRAWING_BODIES[settings.body][1]
         self.llm = build_llm(settings.llm)
         self.queries = QueryTokens(settings.num_queries, width)
-        self.projector = Projector(channels, width, settings.projector_depth)
+        self.projector = Projector(settings.encoder.width, width, settings.projector_depth)
         self.connector = Connector(width, settings.dit.condition_width, settings.connector_depth)
-        self.dit = LightningDiT(settings.dit)
+        self.dit = body(settings.dit)
         self.encoder = build_encoder(settings.encoder)
-        self.statistics = LatentStatistics(settings.num_queries, channels)
-        self.decoder = RAEDecoder(settings.decoder)
+        self.statistics = LatentStatistics(settings.num_latents, settings.dit.channels)
+        self.decoder = None if settings.decoder is None else RAEDecoder(settings.decoder)
+        self.drawn = (
+            None if settings.drawn is None else build_latent_space(settings.drawn["kind"], settings.space)
+        )
         self.tokenizer: Any = None  # set by from_pretrained, or by whoever builds a model from a config
         self.post_init()
 
@@ -82,6 +71,10 @@ class UniMM(PreTrainedModel):
             embeds = splice(embeds, self.projector(batch.context_latents), batch.context_runs)
         if batch.query_runs:
             embeds = splice(embeds, self.queries(len(batch.query_runs)), batch.query_runs)
+        return embeds
+
+    def entered(self, embeds: Tensor) -> Tensor:
+        """Return embeddings as they enter the LLM: as they are, or rounded where the profile has it so."""
         return embeds
 
     def forward(self, batch: Batch) -> Tensor:
@@ -103,12 +96,30 @@ class UniMM(PreTrainedModel):
     # Latents and pixels.
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Return normalised latents [B N C] of pixels [B 3 Hp Wp] in [0, 1]."""
-        return self.statistics.normalise(self.encoder.encode(pixels))
+        """Return the latents [B N C] that are seen of pixels [B 3 S S] in [0, 1].
+
+        S is the encoder's image_size, C its width. Of a RAE they are normalised.
+        """
+        return encode_image(self, pixels)
+
+    def encode_target(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return the normalised latents [B N C] that would be drawn of pixels [B 3 S S] in [0, 1].
+
+        Of a RAE they are those that are seen; of a VAE the posterior's mean, or a sample where a generator
+        is given. S is the settings' target_size.
+        """
+        return encode_target(self, pixels, generator)
+
+    def to_seen(self, latents: Tensor) -> Tensor:
+        """Return drawn latents [M N C] as the projector takes them, [M N C'].
+
+        Of a RAE they are the same; those of a VAE are decoded and encoded, as any picture is seen.
+        """
+        return to_seen(self, latents)
 
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """Return pixels [B 3 Hp Wp] in [0, 1] of normalised latents [B N C]."""
-        return self.decoder.decode(self.statistics.restore(latents))
+        """Return pixels [B 3 Hp Wp] in [0, 1] of drawn latents [B N C], normalised."""
+        return decode_latents(self, latents)
 
     # Training.
 
@@ -146,7 +157,7 @@ class UniMM(PreTrainedModel):
                 own first.
             negative_prompt: what guidance leads away from, instead of the learned null condition.
             output_type: "pil", "pt" ([M 3 Hp Wp] in [0, 1]), "np" ([M Hp Wp 3]) or "latent".
-            sampler: "clean", or "scale_rae" for the published sampler with its quirks.
+            sampler: "clean", or "scale_rae" for the published sampler with its quirks; None is the profile's.
             callback: called with (step, total) after every step.
 
         Raises:
@@ -202,95 +213,3 @@ class UniMM(PreTrainedModel):
     def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Reply:
         """Return a whole reply: text, images, latents, and the message to append. Options as in `respond`."""
         return collect(self.respond(messages, **options))
-
-    # Loading and saving.
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str | os.PathLike[str],
-        *args: Any,
-        dtype: torch.dtype | str = torch.float32,
-        **options: Any,
-    ) -> UniMM:
-        """Load a model: "tiny" (built in), a folder, or a hub id; all its weights must be there, no others.
-
-        Args:
-            name: which model.
-            dtype: compute dtype; float32 whatever the weights are stored in. "auto" keeps that of the
-                configuration.
-            options: transformers' own: device_map, attn_implementation, quantization_config, revision, token,
-                cache_dir, local_files_only, ...
-
-        Raises:
-            FileNotFoundError: no such folder or hub model, or a file of it is missing.
-            ValueError: an unknown name (with a suggestion), or weights that are missing, unexpected or
-                misshapen.
-        """
-        hub = {key: options.pop(key) for key in HUB_OPTIONS if key in options}
-        folder = find_folder(name, **hub)
-        config = options.pop("config", None) or read_config(folder)
-        with torch.device("meta"):
-            plan = cls(config)
-        check_weights(
-            folder, {k: v.shape for k, v in plan.state_dict().items()}, set(plan.all_tied_weights_keys)
-        )
-        model = super().from_pretrained(folder, *args, config=config, dtype=dtype, **options)
-        for module in model.modules():  # constant tables are in no file, and loading left them empty
-            if hasattr(module, "reset_tables"):
-                module.reset_tables()
-        if (folder / "tokenizer.json").is_file():
-            model.tokenizer = load_tokenizer(folder)
-            rows = config.settings.llm.vocab_size
-            if len(model.tokenizer) > rows:
-                raise ValueError(
-                    f"tokenizer: expected at most {rows} tokens (llm.vocab_size), got {len(model.tokenizer)}"
-                )
-        return model
-
-    def save_pretrained(
-        self,
-        save_directory: str | os.PathLike[str],
-        *,
-        dtype: torch.dtype | None = None,
-        state_dict: dict[str, Tensor] | None = None,
-        **options: Any,
-    ) -> None:
-        """Save configuration, weights and tokenizer to a folder, which appears only when it is complete.
-
-        Args:
-            save_directory: the folder; other files in it are kept.
-            dtype: what parameters are stored in (buffers stay as they are); None stores them as they are.
-            state_dict: other weights to store than the model's own.
-            options: transformers' own: max_shard_size ("15MB"), variant, ...
-
-        Raises:
-            OSError: the disk is full or the folder cannot be written; nothing has changed then.
-        """
-        state = dict(self.state_dict() if state_dict is None else state_dict)
-        for tied in self.all_tied_weights_keys:
-            state.pop(tied, None)
-        if dtype is not None:
-            parameters = {key for key, _ in self.named_parameters(remove_duplicate=False)}
-            state = {key: value.to(dtype) if key in parameters else value for key, value in state.items()}
-
-        def write(folder: Path) -> None:
-            super(UniMM, self).save_pretrained(folder, state_dict=state, **options)
-            if self.tokenizer is not None:
-                self.tokenizer.save_pretrained(folder)
-
-        save_whole(write, save_directory)
-
-    # What transformers asks of a model.
-
-    def get_input_embeddings(self) -> torch.nn.Module:
-        return self.llm.get_input_embeddings()
-
-    def set_input_embeddings(self, value: torch.nn.Module) -> None:
-        self.llm.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> torch.nn.Module:
-        return self.llm.get_output_embeddings()
-
-    def set_output_embeddings(self, value: torch.nn.Module) -> None:
-        self.llm.set_output_embeddings(value)

@@ -1,0 +1,141 @@
+"""What loading and saving ask of a model, and what transformers asks, whatever the rooms are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from unimm.model.config import UniMMConfig
+from unimm.model.loading import check_weights, find_folder, read_config
+from unimm.model.profile import Profile, as_profile
+from unimm.text.tokenizer import load_tokenizer
+from unimm.weights.whole import save_whole
+
+HUB_OPTIONS = ("revision", "token", "cache_dir", "force_download", "local_files_only")
+
+
+class StoredModel(PreTrainedModel):
+    """A model in a folder: configuration, weights and tokenizer, all of them or none."""
+
+    config_class = UniMMConfig
+    base_model_prefix = ""
+    main_input_name = "batch"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["Qwen2DecoderLayer", "Block", "SiglipEncoderLayer"]
+    _keep_in_fp32_modules_strict = ["statistics"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    tokenizer: Any
+
+    def __init__(self, config: UniMMConfig) -> None:
+        super().__init__(config)
+        self.profile = "standard"
+
+    @property
+    def profile(self) -> Profile:
+        """Whether the model runs correctly or with the published quirks; may be set by name. Not saved."""
+        return self._profile
+
+    @profile.setter
+    def profile(self, value: Profile | str) -> None:
+        self._profile = as_profile(value)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *args: Any,
+        dtype: torch.dtype | str = torch.float32,
+        profile: Profile | str = "standard",
+        **options: Any,
+    ) -> Self:
+        """Load a model: "tiny" (built in), a folder, or a hub id; all its weights must be there, no others.
+
+        Args:
+            name: which model.
+            dtype: compute dtype; float32 whatever the weights are stored in. "auto" keeps that of the
+                configuration.
+            profile: "standard" is correct mathematics; "reference" has every quirk that decides a published
+                number (see `unimm.model.profile`).
+            options: transformers' own: device_map, attn_implementation, quantization_config, revision, token,
+                cache_dir, local_files_only, ...
+
+        Raises:
+            FileNotFoundError: no such folder or hub model, or a file of it is missing.
+            ValueError: an unknown name (with a suggestion), or weights that are missing, unexpected or
+                misshapen.
+        """
+        profile = as_profile(profile)
+        hub = {key: options.pop(key) for key in HUB_OPTIONS if key in options}
+        folder = find_folder(name, **hub)
+        config = options.pop("config", None) or read_config(folder)
+        with torch.device("meta"):
+            plan = cls(config)
+        check_weights(
+            folder, {k: v.shape for k, v in plan.state_dict().items()}, set(plan.all_tied_weights_keys)
+        )
+        model = super().from_pretrained(folder, *args, config=config, dtype=dtype, **options)
+        model.profile = profile
+        for module in model.modules():  # constant tables are in no file, and loading left them empty
+            if hasattr(module, "reset_tables"):
+                module.reset_tables()
+        if (folder / "tokenizer.json").is_file():
+            model.tokenizer = load_tokenizer(folder)
+            rows = config.settings.llm.vocab_size
+            if len(model.tokenizer) > rows:
+                raise ValueError(
+                    f"tokenizer: expected at most {rows} tokens (llm.vocab_size), got {len(model.tokenizer)}"
+                )
+        return model
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        *,
+        dtype: torch.dtype | None = None,
+        state_dict: dict[str, Tensor] | None = None,
+        **options: Any,
+    ) -> None:
+        """Save configuration, weights and tokenizer to a folder, which appears only when it is complete.
+
+        Args:
+            save_directory: the folder; other files in it are kept.
+            dtype: what parameters are stored in (buffers stay as they are); None stores them as they are.
+            state_dict: other weights to store than the model's own.
+            options: transformers' own: max_shard_size ("15MB"), variant, ...
+
+        Raises:
+            OSError: the disk is full or the folder cannot be written; nothing has changed then.
+        """
+        state = dict(self.state_dict() if state_dict is None else state_dict)
+        for tied in self.all_tied_weights_keys:
+            state.pop(tied, None)
+        if dtype is not None:
+            parameters = {key for key, _ in self.named_parameters(remove_duplicate=False)}
+            state = {key: value.to(dtype) if key in parameters else value for key, value in state.items()}
+
+        def write(folder: Path) -> None:
+            super(StoredModel, self).save_pretrained(folder, state_dict=state, **options)
+            if self.tokenizer is not None:
+                self.tokenizer.save_pretrained(folder)
+
+        save_whole(write, save_directory)
+
+    # What transformers asks of a model.
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        return self.llm.get_input_embeddings()
+
+    def set_input_embeddings(self, value: torch.nn.Module) -> None:
+        self.llm.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> torch.nn.Module:
+        return self.llm.get_output_embeddings()
+
+    def set_output_embeddings(self, value: torch.nn.Module) -> None:
+        self.llm.set_output_embeddings(value)
