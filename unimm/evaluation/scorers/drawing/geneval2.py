@@ -1,10 +1,10 @@
 """GenEval 2: how likely a model that looks at the picture thinks each part of its prompt, in per cent.
 
-Kamath et al. 2025 (arXiv:2512.16853), https://github.com/facebookresearch/GenEval2 at a6e82d2, evaluation.py and
-soft_tifa_analysis.py. 800 prompts, one picture each. A part of a prompt scores the probability that the judge
-gives to its answer. A picture's "soft_tifa_am" is the arithmetic mean of its parts, its "soft_tifa_gm" the
-geometric one; "skill ..." are means over the parts of a skill, "atoms ..." means of the geometric means over the
-prompts of a size.
+Kamath et al. 2025 (arXiv:2512.16853), https://github.com/facebookresearch/GenEval2 at a6e82d2, evaluation.py
+and soft_tifa_analysis.py. 800 prompts, one picture each. A part of a prompt scores the probability that the
+judge gives to its answer. A picture's "soft_tifa_am" is the arithmetic mean of its parts, its "soft_tifa_gm"
+the geometric one; "skill ..." are means over the parts of a skill, "atoms ..." means of the geometric means
+over the prompts of a size.
 
 Records of `soft_tifa`: {"prompt", "atom_count", "skills": one per part, "scores": one per part, in [0, 1]}.
 Records of `vqascore`, the comparison of the paper (Lin et al. 2024): {"prompt", "score" in [0, 1]}, the
@@ -42,8 +42,8 @@ def soft_tifa(records: Sequence[Record], prompts: int = PROMPTS, allow_missing: 
         allow_missing: score what is there, and count what is not in `left_out`.
 
     Raises:
-        ValueError: a prompt twice, unknown skills or sizes, scores that are no probabilities, another number of
-            scores than of skills, or another number of records where that is not allowed.
+        ValueError: a prompt twice, unknown skills or sizes, scores that are no probabilities, another number
+            of scores than of skills, or another number of records where that is not allowed.
     """
     missing = _count_missing(records, prompts, allow_missing)
     rows: list[tuple[float, str, str]] = []

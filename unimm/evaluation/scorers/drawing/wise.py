@@ -1,14 +1,14 @@
 """WISE: pictures that need knowledge of the world, judged by a model. Fractions in [0, 1].
 
 Niu et al. 2025, https://github.com/PKU-YuanGroup/WISE at eb51174. 1,000 prompts, one picture each; a prompt's
-number says its category. "overall" weighs the means of the categories. The two protocols are two benchmarks: in
-`verified` about 200 prompts, the judge, the scale and the weights are others.
+number says its category. "overall" weighs the means of the categories. The two protocols are two benchmarks:
+in `verified` about 200 prompts, the judge, the scale and the weights are others.
 
 Records of `verified` (calculate_verified.py): {"prompt_id", "score": 0 or 1}. Records of `legacy`
-(WISE_legacy/Calculate.py): {"prompt_id", "consistency", "realism", "aesthetic_quality", each 0, 1 or 2}, which
-give (0.7 consistency + 0.2 realism + 0.1 aesthetic quality) / 2. A null stands for a reply of the judge that
-could not be read: it counts as 0 and in `unparsed` (the official scripts leave such prompts out). Or "failed" in
-place of the scores.
+(WISE_legacy/Calculate.py): {"prompt_id", "consistency", "realism", "aesthetic_quality", each 0, 1 or 2},
+which give (0.7 consistency + 0.2 realism + 0.1 aesthetic quality) / 2. A null stands for a reply of the judge
+that could not be read: it counts as 0 and in `unparsed` (the official scripts leave such prompts out). Or
+"failed" in place of the scores.
 """
 
 from __future__ import annotations
