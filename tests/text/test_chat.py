@@ -7,7 +7,7 @@ import torch
 
 from tests.model.small import small_tokenizer
 from unimm.parts import IGNORED, Image, Run, Text, Turn
-from unimm.text.chat import collate, open_image, render
+from unimm.text.chat import collate, open_image, opened, render
 from unimm.text.tokenizer import special_ids
 
 ASK = Turn("user", (Image(), Text("What is it?")))
@@ -37,6 +37,16 @@ def test_there_is_no_system_turn_unless_given():
     assert (
         show(render([Turn("system", (Text("x"),))], small_tokenizer(), 1).ids)
         == "<|im_start|>system\nx<|im_end|>\n"
+    )
+
+
+def test_a_system_turn_opens_what_has_none():
+    hers = Turn("system", (Text("x"),))
+    assert opened([ASK], None) == [ASK]
+    assert opened([hers, ASK], "y") == [hers, ASK]
+    rendered = show(render(opened([ASK], "You are a helpful assistant."), small_tokenizer(), 1).ids)
+    assert rendered.startswith(
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
     )
 
 
