@@ -124,8 +124,8 @@ def test_the_published_sampler_makes_one_evaluation_less(model):
     draw(model, PROMPTS[0], seed=0, num_inference_steps=50, sampler="scale_rae")
     hook.remove()
     assert len(calls) == 49
-    assert Sampling(50).transitions(8.5)[0, 0] == 1
-    assert Sampling(50).transitions(8.5)[-1, 1] == 0
+    assert Sampling(50, solver="clean").times(8.5)[0] == 1
+    assert Sampling(50, solver="clean").times(8.5)[-1] == 0
 
 
 def test_the_best_of_n_are_kept_and_only_they_are_decoded(model, monkeypatch):
@@ -214,7 +214,7 @@ def test_each_prompt_may_have_its_own_seed(model):
         ),
         ("a", {"num_inference_steps": 0}, "num_inference_steps: .* got 0"),
         ("a", {"output_type": "gif"}, "output_type: .* got 'gif'"),
-        ("a", {"sampler": "heun"}, "sampler: .* got 'heun'"),
+        ("a", {"sampler": "hein"}, "solver: .* got 'hein'; did you mean 'heun'"),
         ("a", {"verifier": "answer_logit"}, "did you mean 'answer_logits'"),
         ("a", {"seed": [1, 2]}, "seed: expected one number, or one for each of 1 prompts, got 2"),
         ("a", {"seed": -1}, "seed: expected 0 or more"),

@@ -9,10 +9,10 @@ from PIL import Image
 from tests.model.scripted import DRAW, END, script
 from tests.model.small import small_model, small_tokenizer
 from unimm.model.context import Context
+from unimm.model.drawing import drawing_steps
 from unimm.model.inputs import rows_of
 from unimm.model.responding import DoneEvent, DrawingEvent, ImageEvent, TokenEvent
 from unimm.parts import from_messages
-from unimm.request import noise_of
 from unimm.text.tokenizer import special_ids
 
 HELLO = [{"role": "user", "content": "Draw a red star and say when it is done"}]
@@ -98,9 +98,9 @@ def test_seen_pictures_matter(model):
 
 
 def test_several_pictures_have_their_own_seeds_and_a_limit(model, monkeypatch):
-    seeds = []
+    seeds, steps = [], drawing_steps
     monkeypatch.setattr(
-        "unimm.model.drawing.noise_of", lambda seed, n, c: seeds.append(list(seed)) or noise_of(seed, n, c)
+        "unimm.model.responding.drawing_steps", lambda *asked: seeds.append(list(asked[2])) or steps(*asked)
     )
     script(model, monkeypatch, DRAW, DRAW, DRAW, END)
     assert len(model.chat(HELLO, max_images=2, max_new_tokens=5, **STEPS).images) == 2

@@ -19,7 +19,7 @@ from unimm.llm.queries import QueryTokens
 from unimm.llm.qwen import build_llm
 from unimm.llm.splice import gather, splice
 from unimm.model.config import DRAWING_BODIES, UniMMConfig
-from unimm.model.drawing import GeneratedImages, generate_image
+from unimm.model.drawing import GeneratedImages, compile_drawing, generate_image
 from unimm.model.losses import Losses, training_losses
 from unimm.model.responding import Event, Reply, collect, respond
 from unimm.model.seeing import decode_latents, encode_image, encode_target, to_seen
@@ -38,6 +38,9 @@ class UniMM(StoredModel):
     `statistics` and `decoder` stand between latents and pixels. A model that draws in another space than it
     sees has that space as `drawn`, and no decoder.
     """
+
+    compiled_drawing = False
+    """Whether the DiT was compiled by `compile_drawing`."""
 
     def __init__(self, config: UniMMConfig) -> None:
         super().__init__(config)
@@ -140,14 +143,19 @@ class UniMM(StoredModel):
 
     # The public face.
 
-    def generate_image(self, prompt: str | Sequence[str], **options: Any) -> GeneratedImages:
+    def generate_image(
+        self, prompt: str | Sequence[str], images: Any = None, **options: Any
+    ) -> GeneratedImages:
         """Draw pictures of a prompt, or of each of a list.
 
         Args:
-            prompt: what to draw.
+            prompt: what to draw; marks such as <image> in it are read as ordinary characters.
+            images: pictures or latents [N C] that stand before the prompt, for models trained to draw with
+                them: one or a list; for a list of prompts, a list for each.
             num_inference_steps: steps from noise to data, 50.
             guidance_scale: 1 is no guidance; any other number costs two evaluations per step. None takes the
                 model's own setting, which is 1 in the published models.
+            guidance_interval: (low, high), the times in which guidance acts; 0 is data, 1 is noise.
             num_images_per_prompt: k, how many are returned for each prompt.
             best_of: n, how many are drawn for each prompt; the k that the verifier likes best are kept and
                 decoded. 1 draws k and keeps them all.
@@ -155,15 +163,36 @@ class UniMM(StoredModel):
                 "prompt_confidence_reference", or a function `f(latents [M N C], prompts) -> scores [M]`.
             seed: of the first candidate; the others take the numbers after it. A list gives each prompt its
                 own first.
-            negative_prompt: what guidance leads away from, instead of the learned null condition.
+            negative_prompt: what guidance leads away from, instead of the learned null condition; read after
+                the same pictures as the prompt. It needs a guidance_scale other than 1.
             output_type: "pil", "pt" ([M 3 Hp Wp] in [0, 1]), "np" ([M Hp Wp 3]) or "latent".
-            sampler: "clean", or "scale_rae" for the published sampler with its quirks; None is the profile's.
+            sampler, solver: one thing by two names, a row of `flow.sampling.SAMPLERS`: "clean", Euler's
+                method on the clean grid; "scale_rae", the published sampler with its quirks; "heun", "rk4",
+                "euler_maruyama", ... None is the profile's.
+            grid: the times of solvers that bring none of their own, a row of `flow.GRIDS`.
+            image_start: "forced", a picture is opened after the prompt; or "model": the model decides, and
+                what it says before the picture is in `texts`.
+            batch_size: pictures that go through a room together; None is as many as fit. No result depends
+                on it.
             callback: called with (step, total) after every step.
+            on_step: called with (step, total, latents [B N C]) after every step, those of the pass under way.
 
         Raises:
             ValueError: an empty prompt, one longer than the context, or an option out of its range.
+            AnsweredInText: the model was left to decide and answered in text; a ValueError.
         """
-        return generate_image(self, prompt, **options)
+        return generate_image(self, prompt, images, **options)
+
+    def compile_drawing(self, **options: Any) -> None:
+        """Compile the network that draws, in place; names of weights stay as they are.
+
+        Passes of one drawing are then filled up to one shape. Another number of pictures is compiled for
+        once more, with that number as a variable. Results agree with those of eager mode to rounding.
+
+        Args:
+            options: of `torch.nn.Module.compile`: backend, mode, dynamic, fullgraph.
+        """
+        compile_drawing(self, **options)
 
     def caption(self, image: Any, **options: Any) -> str | list[str]:
         """Describe a picture (anything the loader opens, or latents [N C]), or each of a list.

@@ -1,0 +1,20 @@
+"""Where a room computes: rooms may lie on different devices, or wait on the CPU between calls."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import torch
+from torch import nn
+
+
+def device_of(room: nn.Module) -> torch.device:
+    """Return the device that a room computes on.
+
+    `device_map` and CPU offload give a room a hook that says so: while it waits, its parameters may be on the
+    meta device. Without one it is the device of its first parameter or buffer.
+    """
+    placed = getattr(getattr(room, "_hf_hook", None), "execution_device", None)
+    if placed is not None:
+        return torch.device(placed)
+    return next(chain(room.parameters(), room.buffers())).device
