@@ -40,6 +40,7 @@ OWNERS = {
     "lpips": ("perceptual/",),
     "diffusers": ("latents/vae.py",),
     "flash_attn": ("dit/attention.py",),
+    "liger_kernel": ("llm/head.py",),
     "peft": ("model/adapters.py",),
     "datasets": ("data/",),
     "sentencepiece": ("text/",),
@@ -58,6 +59,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "yaml": "pyyaml",
     "flash_attn": "flash-attn",
+    "liger_kernel": "liger-kernel",
 }  # where the name of the import is another
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from unimm.llm.head import head_of
+
 
 @dataclass(frozen=True)
 class LLMConfig:
@@ -33,8 +35,8 @@ class LLMConfig:
 
 
 def build_llm(config: LLMConfig) -> Qwen2ForCausalLM:
-    """Return a Qwen2ForCausalLM of these sizes with fresh weights."""
-    return Qwen2ForCausalLM(
+    """Return a Qwen2ForCausalLM of these sizes with fresh weights and a head that knows cross entropy."""
+    llm = Qwen2ForCausalLM(
         Qwen2Config(
             vocab_size=config.vocab_size,
             hidden_size=config.width,
@@ -50,3 +52,5 @@ def build_llm(config: LLMConfig) -> Qwen2ForCausalLM:
             use_cache=False,
         )
     )
+    llm.lm_head = head_of(llm.lm_head)
+    return llm
