@@ -9,6 +9,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from unimm.evaluation.metrics.frechet import Moments, frechet_distance, moments
+from unimm.evaluation.metrics.pictures import psnr, ssim
 from unimm.evaluation.scorers.drawing import dpg, geneval, geneval_rules, wise
 from unimm.evaluation.scorers.drawing.dpg_questions import read_questions
 from unimm.evaluation.scorers.drawing.geneval_rules import Rules
@@ -123,3 +125,35 @@ def test_wise_scores(recorded):
             assert case["group"] == "legacy_sample"
             marks = (case[name] for name in ("consistency", "realism", "aesthetic"))
             assert wise.wiscore(*marks) == near(case["expected"], tol), case["id"]
+
+
+@pytest.mark.parity("eval/frechet_distance_*")
+def test_frechet_distances(recorded):
+    tol = recorded.value["meta"]["tol_abs"]
+    for case in cases(recorded)[0]:
+        recorded_moments = [
+            Moments(np.array(case[f"mu_{side}"]), np.array(case[f"sigma_{side}"])) for side in "ab"
+        ]
+        assert frechet_distance(*recorded_moments) == near(case["expected"], tol), case["id"]
+        for ours, theirs, side in zip(
+            (moments(np.array(case[f"features_{side}"])) for side in "ab"),
+            recorded_moments,
+            "ab",
+            strict=True,
+        ):
+            np.testing.assert_allclose(ours.mean, theirs.mean, atol=tol, err_msg=case["id"] + side)
+            np.testing.assert_allclose(ours.covariance, theirs.covariance, atol=tol, err_msg=case["id"])
+
+
+@pytest.mark.parity("eval/psnr_ssim_*")
+def test_psnr_and_ssim(recorded):
+    rows, tol = cases(recorded)
+    for case in rows:
+        pair = [np.array(case[side], np.uint8).reshape(1, *case["shape"]) for side in "ab"]
+        ours = {
+            "psnr": psnr(*pair)[0],
+            "mse": np.square(np.subtract(*(each.astype(float) for each in pair))).mean(),
+            "ssim_gaussian_11_1.5": ssim(*pair, "gaussian")[0],
+            "ssim_uniform7_default": ssim(*pair, "uniform")[0],
+        }
+        assert ours == near({name: float(value) for name, value in case["expected"].items()}, tol), case["id"]
