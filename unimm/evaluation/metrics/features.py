@@ -23,10 +23,10 @@ class Backbone:
     logits: Callable[[np.ndarray], np.ndarray] | None = None
     """uint8 [B Hp Wp 3] to logits of classes [B K]; None where it has no classes."""
     published: bool = False
-    """Whether these are the weights of the published metric, their hash checked; `metrics.published` says so."""
+    """Whether these are the published metric's weights, their hash checked; `metrics.published` says so."""
 
     def key(self, metric: str) -> str:
-        """Return the name of a metric on these features: plain with the published weights, else "metric@name"."""
+        """Return a metric's name on these features: plain with the published weights, else "metric@name"."""
         return PLAIN_NAMES[metric] if self.published and metric in PLAIN_NAMES else f"{metric}@{self.name}"
 
 

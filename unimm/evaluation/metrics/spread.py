@@ -1,4 +1,4 @@
-"""How well drawn pictures cover real ones, or classes: precision and recall, kernel distance, Inception score."""
+"""How drawn pictures spread over classes and real pictures: Inception score, precision, recall, KID."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _score_of_part(logs: np.ndarray) -> float:
 
 
 def precision_recall(real: np.ndarray, drawn: np.ndarray, neighbours: int = 3) -> tuple[float, float]:
-    """Return which part of the drawn pictures lies among the real ones, and which part of the real among the drawn.
+    """Return which part of the drawn pictures lies among the real, and which of the real among the drawn.
 
     Kynkäänniemi et al. 2019 as in ADM's evaluator: a picture lies among others if it is no further from one
     of them than that one's k-th nearest neighbour, itself not counted.
@@ -62,12 +62,8 @@ def precision_recall(real: np.ndarray, drawn: np.ndarray, neighbours: int = 3) -
 
 def _covered(true: np.ndarray, asked: np.ndarray, neighbours: int) -> float:
     """Return which part of `asked` [m d] lies among `true` [n d]."""
-    radii = np.concatenate(
-        [
-            np.partition(_squared(true[i : i + _ROWS], true), neighbours, 1)[:, neighbours]
-            for i in _starts(true)
-        ]
-    )
+    distances = (_squared(true[i : i + _ROWS], true) for i in _starts(true))
+    radii = np.concatenate([np.partition(rows, neighbours, 1)[:, neighbours] for rows in distances])
     inside = [(_squared(asked[i : i + _ROWS], true) <= radii).any(1) for i in _starts(asked)]
     return float(np.concatenate(inside).mean())
 
