@@ -6,10 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from unimm.evaluation.judges.protocols import KINDS
+from unimm.evaluation.judges.clip import ClipColors, ContrastiveEmbedder
+from unimm.evaluation.judges.endpoint import Endpoint
+from unimm.evaluation.judges.mask2former import Mask2FormerDetector
+from unimm.evaluation.judges.oracle import OracleColors, OracleDetector, OracleVQA
+from unimm.evaluation.judges.own import OwnVQA
+from unimm.evaluation.judges.vlm import LocalVLM
 from unimm.tables import pick
 
 NEVER = "never yet"
+_WORLD, _WORKS = "the built-in world", "it has none; runs in the tests"
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,48 @@ class Entry:
     """When, where and with what result; the judge's own tests use small random weights."""
 
 
-JUDGES: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
+_MODEL = "FOLDER or hub id"
+_REMOTE = "MODEL@URL"
+
+JUDGES: dict[str, dict[str, Entry]] = {
+    "detector": {
+        "mask2former": Entry(
+            Mask2FormerDetector,
+            _MODEL,
+            "mmdetection's Mask2Former Swin-S (GenEval); facebook/mask2former-swin-small-coco-instance is "
+            "another training of the same architecture",
+        ),
+        "oracle": Entry(OracleDetector, "", _WORLD, _WORKS),
+    },
+    "colors": {
+        "clip": Entry(ClipColors, _MODEL, "openai/clip-vit-large-patch14 (GenEval)"),
+        "oracle": Entry(OracleColors, "", _WORLD, _WORKS),
+    },
+    "yes_no": {
+        "vlm": Entry(LocalVLM, _MODEL, "mPLUG-large (DPG-Bench) is not on transformers; name another"),
+        "endpoint": Entry(Endpoint, _REMOTE, "none"),
+        "own": Entry(OwnVQA, "NAME, FOLDER or hub id", "none", "the built-in tiny, in the tests"),
+        "oracle": Entry(OracleVQA, "", _WORLD, _WORKS),
+    },
+    "soft": {
+        "vlm": Entry(LocalVLM, _MODEL, "Qwen/Qwen3-VL-8B-Instruct (GenEval 2)"),
+        "oracle": Entry(OracleVQA, "", _WORLD, _WORKS),
+    },
+    "embedder": {
+        "clip": Entry(ContrastiveEmbedder, _MODEL, "openai/clip-vit-large-patch14 or -base-patch16"),
+        "siglip": Entry(
+            ContrastiveEmbedder, _MODEL, "google/siglip-so400m-patch14-384, SigLIP 2 of one size"
+        ),
+    },
+    "judge": {
+        "vlm": Entry(LocalVLM, _MODEL, "Qwen/Qwen3.5-35B-A3B (WISE_Verified)"),
+        "endpoint": Entry(
+            Endpoint, _REMOTE, "gpt-4o-2024-05-13 (WISE); Qwen3.5-35B-A3B on vLLM (WISE_Verified)"
+        ),
+        "own": Entry(OwnVQA, "NAME, FOLDER or hub id", "none", "the built-in tiny, in the tests"),
+        "oracle": Entry(OracleVQA, "", _WORLD, _WORKS),
+    },
+}
 """By kind (see `KINDS`), then by name."""
 
 
