@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from unimm.files import read_tensors
+from unimm.files import expect_sha256, read_tensors
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2, dtype=torch.bfloat16)}
 
@@ -262,3 +262,15 @@ def test_a_header_of_safetensors_that_claims_more_than_there_is(tmp_path):
     path.write_bytes(struct.pack("<Q", 2**60) + header)
     with pytest.raises(ValueError, match="not readable as safetensors, cut short"):
         read_tensors(path)
+
+
+def test_a_file_is_the_published_one_or_refused(tmp_path):
+    path = tmp_path / "w"
+    path.write_bytes(b"abc")
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4, of "abc"
+    expect_sha256(path, digest)
+    expect_sha256(path, digest[:8])
+    with pytest.raises(ValueError, match=f"begins with 00000000, got {digest}"):
+        expect_sha256(path, "00000000")
+    with pytest.raises(FileNotFoundError, match="no file at"):
+        expect_sha256(tmp_path / "none", digest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import re
 import struct
@@ -44,6 +45,25 @@ def read_tensors(path: str | Path, max_bytes: int = MAX_BYTES) -> Mapping[str, A
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: expected names of tensors, got {type(content).__name__}")
     return content
+
+
+def expect_sha256(path: str | Path, begins: str) -> None:
+    """Refuse a file whose content is not the published one.
+
+    Args:
+        path: of the file.
+        begins: the first hexadecimal digits of its sha256, such as torch's files carry in their names.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another content.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"weights: no file at {path}")
+    with Path(path).open("rb") as file:
+        got = hashlib.file_digest(file, "sha256").hexdigest()
+    if not got.startswith(begins):
+        raise ValueError(f"{path}: expected a file whose sha256 begins with {begins}, got {got}")
 
 
 def _check_size(path: Path, max_bytes: int) -> None:

@@ -2,5 +2,6 @@
 
 from unimm.perceptual.features import FeatureDistance
 from unimm.perceptual.lpips import load_lpips
+from unimm.perceptual.published import load_published_lpips
 
-__all__ = ["FeatureDistance", "load_lpips"]
+__all__ = ["FeatureDistance", "load_lpips", "load_published_lpips"]
