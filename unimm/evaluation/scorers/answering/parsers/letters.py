@@ -78,6 +78,8 @@ def cambrian_mmstar(answer: str, options: Options) -> str | None:
 def cambrian_mmvp(answer: str, options: Options) -> str:
     """Read a letter, or the whole text of an option."""
     text = cambrian_option(answer)
+    if not text:
+        return ""
     return next((letter for letter, option in options.items() if option.lower() == text), text.upper())
 
 
@@ -131,14 +133,13 @@ def lmms_mmvp(answer: str, options: Options) -> str | None:
 
 def option_match(answer: str, options: Options) -> str | None:
     """Read an option's letter or its text, alone but for case, brackets and a period."""
-    text = answer.strip().strip("().").casefold().strip()
-    return next(
-        (letter for letter, option in options.items() if text in (letter.casefold(), _plain(option))), None
-    )
+    text = _plain(answer)
+    letters = (letter for letter, option in options.items() if text in (letter.casefold(), _plain(option)))
+    return next(letters, None) if text else None
 
 
-def _plain(option: str) -> str:
-    return option.strip().strip("().").casefold().strip()
+def _plain(text: str) -> str:
+    return text.strip().strip("().").casefold().strip()
 
 
 def cambrian_scienceqa(answer: str, options: Options) -> str:
@@ -146,6 +147,6 @@ def cambrian_scienceqa(answer: str, options: Options) -> str:
     text = cambrian_answer(answer)
     words = text.translate(_NO_PUNCTUATION).strip()
     for letter, option in options.items():
-        if option.lower().translate(_NO_PUNCTUATION).strip() == words:
+        if words and option.lower().translate(_NO_PUNCTUATION).strip() == words:
             return letter
     return text.split(".")[0].upper()

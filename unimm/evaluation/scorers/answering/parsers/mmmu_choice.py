@@ -58,5 +58,5 @@ def _last_text(text: str, options: Options) -> str | None:
     if len(text.split()) <= _MIN_WORDS:
         return None
     lower = text.lower()
-    letters = [letter for letter, option in options.items() if option.lower() in lower]
+    letters = [letter for letter, option in options.items() if option and option.lower() in lower]
     return max(letters, key=lambda letter: lower.rfind(options[letter].lower()), default=None)
