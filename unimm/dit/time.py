@@ -104,8 +104,8 @@ class TimeEmbedding(nn.Module):
         super().__init__()
         self.kind, self.scale, self.reversed = time_kind(kind), scale, reversed
         count = len(self.kind.frequencies()) if num_frequencies is None else num_frequencies
-        self.hidden = nn.Linear(2 * count, width)
-        self.out = nn.Linear(width, width)
+        self.hidden = Float32Linear(2 * count, width)
+        self.out = Float32Linear(width, width)
 
     def forward(self, t: Tensor, frequencies: Tensor) -> Tensor:
         """Return float32 [B Z] from t [B] in [0, 1], 1 is noise; frequencies [F] are those of the kind.
@@ -118,8 +118,17 @@ class TimeEmbedding(nn.Module):
         with nullcontext() if t.is_meta else torch.autocast(t.device.type, enabled=False):
             t = 1 - t.float() if self.reversed else t.float()
             features = self.kind.features(self.scale * t, frequencies)
-            hidden = F.silu(F.linear(features, self.hidden.weight.float(), self.hidden.bias.float()))
-            return F.linear(hidden, self.out.weight.float(), self.out.bias.float())
+            return self.out(F.silu(self.hidden(features)))
+
+
+class Float32Linear(nn.Linear):
+    """A linear layer that computes in float32 whatever its weights are stored in.
+
+    It has a forward of its own because offloading brings a layer's weights when that is called.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.float(), self.weight.float(), self.bias.float())
 
 
 def refuse_strange_times(t: Tensor) -> None:
