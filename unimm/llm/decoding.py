@@ -59,7 +59,7 @@ class Rows:
         self.llm, self.lengths = llm, lengths
         self._cache = DynamicCache(config=llm.config)
         states = llm_states(llm, embeds, past_key_values=self._cache, use_cache=True)
-        self.last = states[torch.arange(len(states), device=states.device), lengths - 1]
+        self.last = states[torch.arange(len(states)), (lengths - 1).to(states.device)]
         """[B D], the states at the rows' ends."""
         self._mask = torch.arange(embeds.shape[1], device=embeds.device) < lengths[:, None]
 

@@ -25,7 +25,8 @@ def splice(embeds: Tensor, vectors: Tensor, runs: Sequence[Run]) -> Tensor:
 
     Args:
         embeds: [B T D] token embeddings; not modified.
-        vectors: [I N D], one image per run, in the runs' order; brought to the dtype of `embeds`.
+        vectors: [I N D], one image per run, in the runs' order; brought to the dtype and device of
+            `embeds`.
         runs: I places, each N long.
 
     Raises:
@@ -35,7 +36,7 @@ def splice(embeds: Tensor, vectors: Tensor, runs: Sequence[Run]) -> Tensor:
     _check(embeds, vectors, runs)
     if not runs:
         return embeds
-    return embeds.index_put(positions(runs, embeds.device), vectors.to(embeds.dtype))
+    return embeds.index_put(positions(runs, embeds.device), vectors.to(embeds))
 
 
 def gather(states: Tensor, runs: Sequence[Run]) -> Tensor:

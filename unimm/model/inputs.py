@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from unimm.latents.pixels import to_pixels
+from unimm.model.placing import device_of
 from unimm.parts import Batch, Image, Text, Turn
 from unimm.request import passes
 from unimm.shapes import expect
@@ -54,19 +55,22 @@ def with_latents(model: UniMM, images: Sequence[Image]) -> list[Image]:
         _check_latents(model, part)
     drawn = [i for i, part in enumerate(parts) if getattr(part, place) is None and part.latents is not None]
     for piece in passes(len(drawn)):
-        latents = torch.stack([parts[index].latents for index in drawn[piece]]).to(model.device)
+        latents = torch.stack([parts[index].latents for index in drawn[piece]])
+        latents = latents.to(device_of(model.statistics))
         _put(parts, drawn[piece], place, model.to_seen(latents))
     missing = [i for i, part in enumerate(parts) if getattr(part, place) is None]
     for piece in passes(len(missing)):
         pixels = to_pixels([parts[index].image for index in missing[piece]], settings.encoder.image_size)
-        _put(parts, missing[piece], place, model.encode_image(pixels.to(model.device, model.dtype)))
+        pixels = pixels.to(device_of(model.encoder), model.dtype)
+        _put(parts, missing[piece], place, model.encode_image(pixels))
     return parts
 
 
 def seen_latents(model: UniMM, images: Sequence[Image]) -> Tensor:
-    """Return the latents [M N C'] that are seen of pictures, on the model's device and in its dtype."""
+    """Return the latents [M N C'] that are seen of pictures, where the projector is and in its dtype."""
     found = [part.latents if part.seen is None else part.seen for part in with_latents(model, images)]
-    return torch.stack([latents.to(model.device, model.dtype) for latents in found])
+    device = device_of(model.projector)
+    return torch.stack([latents.to(device, model.dtype) for latents in found])
 
 
 def turns_with_latents(model: UniMM, turns: Sequence[Turn]) -> tuple[Turn, ...]:
@@ -105,12 +109,13 @@ def check_length(model: UniMM, length: int) -> None:
 
 
 def batch_of(model: UniMM, rows: Sequence[Rendered]) -> Batch:
-    """Return rows as a batch on the model's device; pictures that carry no latents are encoded."""
+    """Return rows as a batch where the LLM begins; pictures that carry no latents are encoded."""
     seen = [
         part for row in rows for slots, part in zip(row.runs, row.images, strict=True) if not slots.target
     ]
     pad = special_ids(tokenizer_of(model)).pad
-    return collate(rows, pad, seen_latents(model, seen) if seen else None).to(model.device)
+    batch = collate(rows, pad, seen_latents(model, seen) if seen else None)
+    return batch.to(device_of(model.llm.get_input_embeddings()))
 
 
 def user(*parts: str | Image) -> Turn:

@@ -11,10 +11,11 @@ from torch import nn
 def device_of(room: nn.Module) -> torch.device:
     """Return the device that a room computes on.
 
-    `device_map` and CPU offload give a room a hook that says so: while it waits, its parameters may be on the
-    meta device. Without one it is the device of its first parameter or buffer.
+    `device_map` and CPU offload give rooms, or what is in them, hooks that say so: while a room waits, its
+    parameters may be on the meta device. Without any it is the device of its first parameter or buffer.
     """
-    placed = getattr(getattr(room, "_hf_hook", None), "execution_device", None)
-    if placed is not None:
-        return torch.device(placed)
+    for part in room.modules():
+        placed = getattr(getattr(part, "_hf_hook", None), "execution_device", None)
+        if placed is not None:
+            return torch.device(placed)
     return next(chain(room.parameters(), room.buffers())).device

@@ -169,7 +169,8 @@ def start_decided(model: UniMM, rows: Sequence[Rendered]) -> Start:
     """Return the conditions [B Q Z] of rows in which the model opens a picture, and what it says before.
 
     A picture is opened in each row at once, and the state before it tells whether the model would have opened
-    one there; so a model that draws at once costs no more than a forced start. The others are heard out.
+    one there; so a model that draws at once costs no more than a forced start. The others are heard out, and
+    what they say is added to their rows.
     """
     conditions, last = _opened(model, rows)
     marks = special_ids(tokenizer_of(model))
@@ -183,8 +184,8 @@ def start_decided(model: UniMM, rows: Sequence[Rendered]) -> Start:
         text = tokenizer_of(model).decode(tokens, skip_special_tokens=True).strip()
         spoken[index] = Spoken(text, draws)
         if draws:
-            later = Rendered([*rows[index].ids, *tokens], [], rows[index].runs, rows[index].images)
-            conditions[index] = _opened(model, [later])[0][0]
+            rows[index].add(tokens, labelled=False)
+            conditions[index] = _opened(model, [rows[index]])[0][0]
     return conditions, spoken
 
 

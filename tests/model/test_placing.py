@@ -1,0 +1,55 @@
+"""Rooms that lie elsewhere: a model whose weights wait until they are asked draws and speaks the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.model.small import small_model
+from unimm.model.placing import device_of
+
+STEPS = {"num_inference_steps": 2, "output_type": "pt", "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def offloaded():
+    from accelerate import cpu_offload
+
+    model = small_model()
+    cpu_offload(model, execution_device=torch.device("cpu"))
+    assert next(model.parameters()).is_meta, "the weights are there, so nothing is tested"
+    return model
+
+
+def test_a_room_computes_where_its_hook_or_its_weights_say(offloaded):
+    assert device_of(offloaded.dit) == torch.device("cpu")
+    assert device_of(small_model().statistics) == torch.device("cpu")
+    assert device_of(torch.nn.Linear(2, 2, device="meta")) == torch.device("meta")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"guidance_scale": 2.0},
+        {"guidance_scale": 2.0, "negative_prompt": "a heart"},
+        {"best_of": 3},
+        {"image_start": "forced", "num_images_per_prompt": 3, "batch_size": 2},
+    ],
+    ids=["plain", "guided", "negative", "best", "passes"],
+)
+def test_an_offloaded_model_draws_as_one_that_is_there(offloaded, options):
+    expected = small_model().generate_image(["a star", "two blue hearts"], **STEPS, **options)
+    found = offloaded.generate_image(["a star", "two blue hearts"], **STEPS, **options)
+    torch.testing.assert_close(found.images, expected.images, rtol=1e-4, atol=1e-5)
+    assert found.seeds == expected.seeds
+
+
+def test_an_offloaded_model_sees_and_speaks(offloaded):
+    picture = Image.new("RGB", (20, 20), "red")
+    assert offloaded.caption(picture, max_new_tokens=4) == small_model().caption(picture, max_new_tokens=4)
+    assert offloaded.answer(picture, "a?", choices=["yes", "no"]) in ("yes", "no")
+    drawn = offloaded.generate_image("a star", picture, **STEPS).latents
+    expected = small_model().generate_image("a star", picture, **STEPS).latents
+    torch.testing.assert_close(drawn, expected, rtol=1e-4, atol=1e-5)
