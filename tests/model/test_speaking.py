@@ -61,6 +61,45 @@ def test_latents_do_as_well_as_the_picture(model, pictures):
     )
 
 
+def test_a_list_may_mix_pictures_and_latents(model, pictures):
+    from unimm.latents.pixels import to_pixels
+
+    with torch.no_grad():
+        latents = model.encode_image(to_pixels(pictures, 12))
+    mixed = [pictures[0], latents[1], Picture(pictures[2])]
+    assert model.caption(mixed, max_new_tokens=8) == model.caption(pictures, max_new_tokens=8)
+    assert model.answer(mixed, QUESTIONS, max_new_tokens=8) == model.answer(
+        pictures, QUESTIONS, max_new_tokens=8
+    )
+
+
+def test_words_by_chance_are_each_pictures_own(model, pictures):
+    options = {"max_new_tokens": 8, "temperature": 1.0}
+    together = model.caption(pictures, **options, seed=4)
+    assert together == [model.caption(p, **options, seed=4 + index) for index, p in enumerate(pictures)]
+    assert together != model.caption(pictures, **options, seed=40)
+    cold = {"max_new_tokens": 8, "temperature": 1e-4}
+    assert model.answer(pictures, QUESTIONS, **cold) == model.answer(pictures, QUESTIONS, max_new_tokens=8)
+    narrow = {"max_new_tokens": 8, "temperature": 1.0, "top_p": 1e-6}
+    assert model.caption(pictures, **narrow) == model.caption(pictures, max_new_tokens=8)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": 0}, "temperature: expected a number above 0, got 0"),
+        ({"temperature": 1.0, "top_p": 0}, "top_p: expected a number above 0, to 1, got 0"),
+        ({"top_p": 0.5}, "top_p: it acts with a temperature"),
+        ({"temperature": 1.0, "seed": -1}, "seed: expected 0 or more"),
+    ],
+)
+def test_chances_that_are_none_are_refused(model, pictures, options, words):
+    with pytest.raises(ValueError, match=words):
+        model.caption(pictures[0], **options)
+    with pytest.raises(ValueError, match="choices: the likeliest of them is the answer, so seed cannot act"):
+        model.answer(pictures[0], "a?", choices=["yes", "no"], seed=1)
+
+
 def test_looking_records_no_gradients(model, pictures):
     part = with_latents(model, [Picture(pictures[0])])[0]
     assert not part.latents.requires_grad

@@ -1,14 +1,15 @@
-"""Pictures to words: captions and answers, greedy or chosen among given ones."""
+"""Pictures to words: captions and answers, likeliest, by chance, or chosen among given ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from unimm.llm.decoding import greedy
+from unimm.llm.decoding import Choose, decode, likeliest, sampled
 from unimm.model.inputs import (
     batch_of,
     image_list,
@@ -18,17 +19,35 @@ from unimm.model.inputs import (
     with_latents,
 )
 from unimm.parts import IGNORED, Image, Text, Turn
-from unimm.request import passes, positive, prompt_list
+from unimm.request import passes, positive, prompt_list, seed_rows
 from unimm.text.tokenizer import special_ids
 
 if TYPE_CHECKING:
     from unimm.model.unimm import UniMM
 
 
-def caption(model: UniMM, image: Any, max_new_tokens: int = 64) -> str | list[str]:
-    """Describe a picture, or each of a list."""
-    parts = image_list(image)
-    said = _say(model, parts, [model.config.settings.chat.caption_request] * len(parts), max_new_tokens)
+@dataclass(frozen=True)
+class Chance:
+    """How words are chosen: the likeliest without a temperature, else by chance."""
+
+    temperature: float | None = None
+    top_p: float = 1.0
+    seed: int | None = None  # of the first picture; the others take the numbers after it
+
+    def choices(self, count: int) -> Callable[[slice], Choose]:
+        """Return the choice for each slice of `count` rows."""
+        if self.temperature is None:
+            if self.top_p != 1:
+                raise ValueError(f"top_p: it acts with a temperature, got {self.top_p} without one")
+            return lambda piece: likeliest
+        seeds = [row[0] for row in seed_rows(self.seed, count, 1, "pictures")]
+        return lambda piece: sampled(self.temperature, self.top_p, seeds[piece])
+
+
+def caption(model: UniMM, image: Any, max_new_tokens: int = 64, **chance: Any) -> str | list[str]:
+    """Describe a picture, or each of a list; documented at `UniMM.caption`."""
+    parts, request = image_list(image), model.config.settings.chat.caption_request
+    said = _say(model, parts, [request] * len(parts), max_new_tokens, Chance(**chance))
     return said if _is_list(image) else said[0]
 
 
@@ -38,8 +57,9 @@ def answer(
     question: str | Sequence[str],
     choices: Sequence[str] | None = None,
     max_new_tokens: int = 32,
+    **chance: Any,
 ) -> str | list[str]:
-    """Answer a question about a picture; lists of either are answered pair by pair."""
+    """Answer a question about a picture; lists of either are answered pair by pair. See `UniMM.answer`."""
     parts, questions = image_list(image), prompt_list(question, "question")
     pairs = max(len(parts), len(questions))
     if {len(parts), len(questions)} - {1, pairs}:
@@ -48,8 +68,10 @@ def answer(
         )
     parts, questions = with_latents(model, parts), questions * (pairs // len(questions))
     parts = parts * (pairs // len(parts))
+    if choices is not None and chance:
+        raise ValueError(f"choices: the likeliest of them is the answer, so {', '.join(chance)} cannot act")
     if choices is None:
-        said = _say(model, parts, questions, max_new_tokens)
+        said = _say(model, parts, questions, max_new_tokens, Chance(**chance))
     else:
         said = _choose(model, parts, questions, prompt_list(choices, "choices"))
     return said if _is_list(image) or not isinstance(question, str) else said[0]
@@ -66,11 +88,13 @@ def likelihood(model: UniMM, conversations: Sequence[Sequence[Turn]]) -> Tensor:
 
 
 @torch.no_grad()
-def _say(model: UniMM, parts: Sequence[Image], texts: Sequence[str], max_new_tokens: int) -> list[str]:
+def _say(
+    model: UniMM, parts: Sequence[Image], texts: Sequence[str], max_new_tokens: int, chance: Chance
+) -> list[str]:
     """Return the model's words about each picture and text."""
     positive("max_new_tokens", max_new_tokens)
     tokenizer, marks = tokenizer_of(model), special_ids(tokenizer_of(model))
-    parts, said = with_latents(model, parts), []
+    parts, said, choices = with_latents(model, parts), [], chance.choices(len(parts))
     for piece in passes(len(parts)):
         pairs = zip(parts[piece], texts[piece], strict=True)
         rows = rows_of(model, [[user(part, text)] for part, text in pairs], open_turn=True)
@@ -80,13 +104,14 @@ def _say(model: UniMM, parts: Sequence[Image], texts: Sequence[str], max_new_tok
             raise ValueError(
                 "prompt: it fills the model's context and leaves no room for an answer; shorten it"
             )
-        decoded = greedy(
+        decoded = decode(
             model.llm,
             model.embed(batch),
             batch.attention_mask.sum(1),
-            marks.turn_end,
+            [marks.turn_end],
             min(max_new_tokens, room),
             forbidden=(marks.image_start, marks.image_slot, marks.image_end),
+            choose=choices(piece),
         )
         said += tokenizer.batch_decode(decoded.tokens, skip_special_tokens=True)
     return [text.strip() for text in said]
