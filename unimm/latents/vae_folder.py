@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from unimm.files import read_tensors
 from unimm.latents.vae import VAE, VAEConfig
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -58,11 +57,7 @@ def load_vae(folder: str | Path, packing: int = 1, image_size: int = 256) -> VAE
     except ValueError as error:
         raise ValueError(f"{folder / 'config.json'}: expected JSON, could not read it ({error})") from None
     vae = VAE(VAEConfig(**vae_sizes(values), packing=packing, image_size=image_size))
-    try:
-        state = load_file(folder / WEIGHTS)
-    except SafetensorError as error:
-        raise ValueError(f"{folder / WEIGHTS}: not readable as safetensors, cut short? ({error})") from error
-    load_tower(vae, state, str(folder))
+    load_tower(vae, read_tensors(folder / WEIGHTS), str(folder))
     return vae
 
 
@@ -95,12 +90,7 @@ def load_tower(vae: VAE, state: Mapping[str, Tensor], name: str = "vae") -> None
     Raises:
         ValueError: missing, unexpected or misshapen names, all of them listed; nothing is changed then.
     """
-    theirs = {}
-    for key, x in state.items():
-        stem, _, last = key.rpartition(".")
-        parent, _, layer = stem.rpartition(".")
-        old = ".attentions." in key and layer in _OLD_ATTENTION
-        theirs[f"{parent}.{_OLD_ATTENTION[layer]}.{last}" if old else key] = x
+    theirs = present_names(state)
     ours = vae.tower.state_dict()
     misshapen = {k for k in ours.keys() & theirs.keys() if ours[k].shape != theirs[k].shape}
     faults = {"missing": ours.keys() - theirs, "unexpected": theirs.keys() - ours, "misshapen": misshapen}
@@ -108,3 +98,14 @@ def load_tower(vae: VAE, state: Mapping[str, Tensor], name: str = "vae") -> None
     if listed:
         raise ValueError(f"{name}: the tensors do not fit; " + "; ".join(listed))
     vae.tower.load_state_dict(theirs, strict=True)
+
+
+def present_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return diffusers' state dict with the names that attention has since 2023."""
+    names = {}
+    for key, x in state.items():
+        stem, _, last = key.rpartition(".")
+        parent, _, layer = stem.rpartition(".")
+        old = ".attentions." in key and layer in _OLD_ATTENTION
+        names[f"{parent}.{_OLD_ATTENTION[layer]}.{last}" if old else key] = x
+    return names

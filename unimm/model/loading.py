@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from unimm.model.config import UniMMConfig
 from unimm.tables import suggestion
+from unimm.weights.scale_rae_config import MODEL_TYPE
+from unimm.weights.shards import refuse_faults, shards_in
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 BUILT_IN = ("tiny",)
@@ -40,7 +42,8 @@ def find_folder(name: str | os.PathLike[str], **hub: Any) -> Path:
     if Path(text).is_dir():
         return Path(text)
     if HUB_ID.fullmatch(text) and not text.startswith("."):
-        return _download(text, hub)
+        missing = f"model: there is no folder {text}, and the hub has no such model or cannot be reached"
+        return download(text, HUB_FILES, hub, missing)
     if os.sep in text or text.startswith("."):
         raise FileNotFoundError(f"model: expected a folder at {text}, found none")
     raise ValueError(
@@ -65,11 +68,34 @@ def read_config(folder: Path) -> UniMMConfig:
         raise ValueError(f"{path}: expected JSON, could not read it ({error})") from None
     kind = values.get("model_type") if isinstance(values, dict) else None
     if kind != UniMMConfig.model_type:
-        raise ValueError(f"{path}: expected model_type {UniMMConfig.model_type!r}, got {kind!r}")
+        raise ValueError(
+            f"{path}: expected model_type {UniMMConfig.model_type!r}, or {MODEL_TYPE!r} of a published "
+            f"Scale-RAE model, got {kind!r}"
+        )
     try:
         return UniMMConfig.from_dict(values)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def refuse_parts(folder: Path, parts: Mapping[str, Any]) -> None:
+    """Refuse parts that were given beside a folder that holds all of its own.
+
+    Raises:
+        ValueError: there are any.
+    """
+    if parts:
+        raise ValueError(
+            f"{', '.join(sorted(parts))}: expected only with a published Scale-RAE model (model_type "
+            f"'cambrian_qwen'), got them with {folder}, which holds its own"
+        )
+
+
+def expected(cls: type[PreTrainedModel], config: UniMMConfig) -> tuple[dict[str, torch.Size], set[str]]:
+    """Return the shape of every tensor of a model, and the names that may be missing, as they are tied."""
+    with torch.device("meta"):
+        plan = cls(config)
+    return {name: x.shape for name, x in plan.state_dict().items()}, set(plan.all_tied_weights_keys)
 
 
 def check_weights(folder: Path, wanted: Mapping[str, torch.Size], optional: set[str]) -> None:
@@ -81,62 +107,68 @@ def check_weights(folder: Path, wanted: Mapping[str, torch.Size], optional: set[
         optional: names that may be missing, because they are tied to others.
 
     Raises:
-        ValueError: one error that lists every missing, unexpected and misshapen tensor.
+        FileNotFoundError: no weights, or some of their files are missing.
+        ValueError: files cut short or that disagree with their index, or one error that lists every missing,
+            unexpected and misshapen tensor.
     """
-    found = stored_shapes(folder)
-    missing = sorted(wanted.keys() - found.keys() - optional)
+    shards = shards_in(folder)
+    refuse_faults(shards, folder)
+    compare(str(folder), shards.tensors, wanted, optional)
+
+
+def compare(
+    name: str, found: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], optional: Collection[str]
+) -> None:
+    """Raise one ValueError that lists every missing, unexpected and misshapen tensor, if there is any.
+
+    Args:
+        name: what the error calls the place of the tensors.
+        found: tensors, or their headers.
+        wanted, optional: as in `check_weights`.
+    """
+    missing = sorted(wanted.keys() - found.keys() - set(optional))
     unexpected = sorted(found.keys() - wanted.keys())
-    shared = sorted(found.keys() & wanted.keys())
     misshapen = [
-        f"{name} (expected {list(wanted[name])}, got {found[name]})"
-        for name in shared
-        if found[name] != list(wanted[name])
+        f"{key} (expected {list(wanted[key])}, got {list(found[key].shape)})"
+        for key in sorted(found.keys() & wanted.keys())
+        if found[key].shape != wanted[key]
     ]
     kinds = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
     faults = [f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds.items() if names]
     if faults:
-        raise ValueError(f"{folder}: the weights do not fit the configuration; {'; '.join(faults)}")
+        raise ValueError(f"{name}: the weights do not fit the configuration; {'; '.join(faults)}")
 
 
-def stored_shapes(folder: Path) -> dict[str, list[int]]:
-    """Return name and shape of every tensor stored in a folder; only headers are read."""
-    shapes: dict[str, list[int]] = {}
-    for path in _weight_files(folder):
-        try:
-            with safe_open(path, framework="pt") as file:
-                names = file.keys()
-                shapes |= {name: list(file.get_slice(name).get_shape()) for name in names}
-        except (SafetensorError, struct.error) as error:
-            raise ValueError(f"{path}: damaged or cut short ({error})") from None
-    return shapes
+def check_tokenizer(tokenizer: Any, config: UniMMConfig) -> None:
+    """Refuse a tokenizer with more tokens than the model has rows for; fewer are no fault.
+
+    Raises:
+        ValueError: it has more.
+    """
+    rows = config.settings.llm.vocab_size
+    if len(tokenizer) > rows:
+        raise ValueError(f"tokenizer: expected at most {rows} tokens (llm.vocab_size), got {len(tokenizer)}")
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError):
-            raise ValueError(f"{index}: expected a JSON index with a weight_map") from None
-        files = [folder / name for name in names]
-    else:
-        files = [folder / "model.safetensors"]
-    for path in files:
-        if not path.is_file():
-            raise FileNotFoundError(f"model: expected weights at {path}, found none")
-    return files
+def download(name: str, patterns: list[str], hub: Mapping[str, Any], missing: str) -> Path:
+    """Return the folder of a hub model, whose files that fit the patterns are fetched once.
 
+    Args:
+        name: its id.
+        patterns: of names of files.
+        hub: options of `snapshot_download`.
+        missing: what to say where it cannot be had.
 
-def _download(name: str, hub: Mapping[str, Any]) -> Path:
+    Raises:
+        FileNotFoundError: it cannot be had.
+    """
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES, **hub))
+        return Path(snapshot_download(name, allow_patterns=patterns, **hub))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise FileNotFoundError(
-            f"model: there is no folder {name}, and the hub has no such model or cannot be reached ({reason})"
-        ) from None
+        raise FileNotFoundError(f"{missing} ({reason})") from None
 
 
 def _listed(names: list[str]) -> str:

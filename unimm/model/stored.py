@@ -11,8 +11,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from unimm.model.config import UniMMConfig
-from unimm.model.loading import check_weights, find_folder, read_config
+from unimm.model.loading import (
+    check_tokenizer,
+    check_weights,
+    expected,
+    find_folder,
+    read_config,
+    refuse_parts,
+)
 from unimm.model.profile import Profile, as_profile
+from unimm.model.published import PARTS, is_published, open_published
 from unimm.text.tokenizer import load_tokenizer
 from unimm.weights.whole import save_whole
 
@@ -63,7 +71,9 @@ class StoredModel(PreTrainedModel):
             profile: "standard" is correct mathematics; "reference" has every quirk that decides a published
                 number (see `unimm.model.profile`).
             options: transformers' own: device_map, attn_implementation, quantization_config, revision, token,
-                cache_dir, local_files_only, ...
+                cache_dir, local_files_only, ... For a published Scale-RAE model besides vision_tower, decoder
+                and tokenizer, folders or hub ids, where its folder and config do not tell them; it is read
+                without quantization_config (convert it first, see `unimm convert`).
 
         Raises:
             FileNotFoundError: no such folder or hub model, or a file of it is missing.
@@ -72,25 +82,25 @@ class StoredModel(PreTrainedModel):
         """
         profile = as_profile(profile)
         hub = {key: options.pop(key) for key in HUB_OPTIONS if key in options}
+        parts = {key: options.pop(key) for key in PARTS if key in options}
         folder = find_folder(name, **hub)
-        config = options.pop("config", None) or read_config(folder)
-        with torch.device("meta"):
-            plan = cls(config)
-        check_weights(
-            folder, {k: v.shape for k, v in plan.state_dict().items()}, set(plan.all_tied_weights_keys)
-        )
-        model = super().from_pretrained(folder, *args, config=config, dtype=dtype, **options)
+        if is_published(folder):
+            opened = open_published(cls, folder, parts, hub, options)
+            source, config, tokenizer = opened.source, opened.config, opened.tokenizer
+        else:
+            refuse_parts(folder, parts)
+            config = options.pop("config", None) or read_config(folder)
+            check_weights(folder, *expected(cls, config))
+            source = {"pretrained_model_name_or_path": folder}
+            tokenizer = load_tokenizer(folder) if (folder / "tokenizer.json").is_file() else None
+        model = super().from_pretrained(*args, **source, config=config, dtype=dtype, **options)
         model.profile = profile
         for module in model.modules():  # constant tables are in no file, and loading left them empty
             if hasattr(module, "reset_tables"):
                 module.reset_tables()
-        if (folder / "tokenizer.json").is_file():
-            model.tokenizer = load_tokenizer(folder)
-            rows = config.settings.llm.vocab_size
-            if len(model.tokenizer) > rows:
-                raise ValueError(
-                    f"tokenizer: expected at most {rows} tokens (llm.vocab_size), got {len(model.tokenizer)}"
-                )
+        if tokenizer is not None:
+            check_tokenizer(tokenizer, config)
+            model.tokenizer = tokenizer
         return model
 
     def save_pretrained(

@@ -70,11 +70,11 @@ def load_folder(folder: str | Path, stem: str = STEM) -> tuple[dict[str, Any], d
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"weights: no folder at {folder}")
-    config = _read_json(folder / CONFIG)
+    config = read_json(folder / CONFIG)
     index = folder / _index(stem)
     if not index.exists():
         return config, _read_shard(folder / _single(stem))
-    weight_map = _read_json(index).get("weight_map")
+    weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise ValueError(f"{index}: expected a 'weight_map' of tensor names to file names")
     state: dict[str, Tensor] = {}
@@ -209,7 +209,13 @@ def _write_json(values: Mapping[str, Any], path: Path) -> None:
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not JSON, or no object.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"weights: no {path.name} in {path.parent}")
     try:

@@ -1,0 +1,130 @@
+"""Where the parts of a published model are: in its folder, named by its config, or given by the caller."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unimm.model.loading import HUB_ID, download
+from unimm.weights.scale_rae_config import MODEL_TYPE
+from unimm.weights.scale_rae_decoder import WEIGHTS
+
+PARTS = ("vision_tower", "decoder", "tokenizer")
+"""What may be given beside the folder of a published model, each as a folder or a hub id."""
+
+DECODERS = {
+    "google/siglip2-so400m-patch14-224": "nyu-visionx/siglip2_decoder",
+    "facebook/webssl-dino300m-full2b-224": "nyu-visionx/webssl300m_decoder",
+}
+"""Published decoders by the vision tower whose latents they show."""
+
+FILES = {
+    "vision_tower": ["*.json", "*.safetensors", "pytorch_model.bin"],
+    "decoder": ["config.json", WEIGHTS, "diffusion_pytorch_model.safetensors"],
+    "tokenizer": ["*.json", "merges.txt"],
+}
+"""What is fetched of a part that is on the hub."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one part comes from."""
+
+    part: str
+    """A name in PARTS."""
+    given: str | os.PathLike[str] | None
+    """What the caller said."""
+    beside: Path
+    """Where it is in a folder that holds everything."""
+    named: str | None
+    """The hub id (or path) that the config or the published pairs name."""
+    why: str
+    """Who names it; for messages."""
+
+
+def is_published(folder: Path) -> bool:
+    """Return whether a folder holds a published Scale-RAE model, by its config.json."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return False
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False  # whoever reads it next says what is wrong with it
+    return isinstance(values, dict) and values.get("model_type") == MODEL_TYPE
+
+
+def sources(values: Mapping[str, Any], folder: Path, parts: Mapping[str, Any]) -> dict[str, Source]:
+    """Return where each part of a published model comes from.
+
+    Args:
+        values: the model's config.json.
+        folder: where that is.
+        parts: what the caller gave, by the names in PARTS.
+    """
+    tower, drawn = tower_id(values), values.get("generation_alignment_tower")
+    decoder, why = DECODERS.get(tower), f"the published decoder for {tower}"
+    if drawn:
+        decoder, why = None, f"generation_alignment_tower in config.json is {drawn!r}"
+    named = {
+        "vision_tower": (tower, "mm_vision_tower_aux_list in config.json"),
+        "decoder": (decoder, why),
+        "tokenizer": (str(folder), "the model's own folder"),
+    }
+    return {part: Source(part, parts.get(part), folder / part, *named[part]) for part in PARTS}
+
+
+def find_part(source: Source, hub: Mapping[str, Any]) -> Path:
+    """Return the folder of a part: the caller's, else the one beside the model, else the one named.
+
+    Args:
+        source: where it comes from.
+        hub: options for what comes from the hub.
+
+    Raises:
+        FileNotFoundError: it cannot be had; says which part, who names it and which argument to give.
+    """
+    part = source.part
+    if source.given is not None:
+        return _folder_or_download(
+            part, os.fspath(source.given), hub, f"{part}: expected a folder or a hub id"
+        )
+    if source.beside.is_dir():
+        return source.beside
+    if source.named is None:
+        raise FileNotFoundError(
+            f"{part}: expected one in {source.beside}, found none ({source.why}, and no hub id is known for "
+            f"it); give {part}= a folder{_HINTS[part]}"
+        )
+    missing = (
+        f"{part}: not in {source.beside}, and {source.named} ({source.why}) cannot be had; "
+        f"give {part}= a folder{_HINTS[part]}"
+    )
+    return _folder_or_download(part, source.named, hub, missing)
+
+
+def tower_id(values: Mapping[str, Any]) -> str | None:
+    """Return the vision tower that a config names; the suffix of a resampled grid is no part of its name."""
+    names = values.get("mm_vision_tower_aux_list") or values.get("mm_vision_tower")
+    name = names[0] if isinstance(names, list) and names else names
+    return re.sub(r"-interp\d+$", "", name) if isinstance(name, str) else None
+
+
+_HINTS = {
+    "vision_tower": " in the layout of transformers (config.json and safetensors)",
+    "decoder": " with config.json and model.pt, or for a VAE one that diffusers saved",
+    "tokenizer": " with tokenizer.json, or vocab.json and merges.txt",
+}
+
+
+def _folder_or_download(part: str, name: str, hub: Mapping[str, Any], missing: str) -> Path:
+    if Path(name).is_dir():
+        return Path(name)
+    if not HUB_ID.fullmatch(name) or name.startswith("."):
+        raise FileNotFoundError(f"{missing}; there is no folder {name}")
+    return download(name, FILES[part], hub, missing)
