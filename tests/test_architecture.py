@@ -46,6 +46,7 @@ OWNERS = {
     "sentencepiece": ("text/",),
     "torchdiffeq": ("flow/adaptive.py",),
     "torchmetrics": ("evaluation/",),
+    "torch_fidelity": ("evaluation/metrics/published.py",),
     "scipy": ("evaluation/",),
     "matplotlib": ("evaluation/",),
     "gradio": ("app/",),
@@ -59,6 +60,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "yaml": "pyyaml",
     "flash_attn": "flash-attn",
+    "torch_fidelity": "torch-fidelity",
     "liger_kernel": "liger-kernel",
 }  # where the name of the import is another
 

@@ -35,6 +35,7 @@ class Pretender:
     def __init__(self, paint: Painter = scene_for, num_probes: int = 0, seed: int = 0, honest: bool = True):
         settings = SimpleNamespace(
             encoder=SimpleNamespace(image_size=SIDE),
+            target_size=SIDE,
             decoder=SimpleNamespace(grid=SIDE // PATCH, patch_size=PATCH),
         )
         self.config = SimpleNamespace(settings=settings)
@@ -54,6 +55,8 @@ class Pretender:
             .flatten(3)
             .flatten(1, 2)
         )
+
+    encode_target = encode_image
 
     def decode_latents(self, latents):
         side = SIDE // PATCH

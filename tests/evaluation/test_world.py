@@ -18,7 +18,7 @@ from unimm.evaluation.store import Store
 from unimm.evaluation.world import command, scoring
 from unimm.evaluation.world.card import as_json, said, show
 from unimm.evaluation.world.pictures import contact_sheet
-from unimm.evaluation.world.seeing import probe, psnr
+from unimm.evaluation.world.seeing import probe
 from unimm.evaluation.world.settings import CANDIDATES, COUNTS, Settings, fingerprint
 from unimm.world import vocabulary as words
 from unimm.world.prompts import prompts
@@ -248,11 +248,6 @@ def test_shuffled_prompts_are_of_the_same_family_and_ask_for_something_else():
 def test_answers_are_compared_without_case_and_full_stop():
     same = scoring.same_answer(["Red.", " two ", "left of", "A", ""], ["red", "2", "left of", "a", "no"])
     assert same.tolist() == [True, False, True, True, False]
-
-
-def test_psnr_is_that_of_the_formula():
-    true = np.zeros((2, 8, 8, 3), np.uint8)
-    assert psnr(true, true + np.uint8(10)) == pytest.approx([20 * np.log10(25.5)] * 2)
 
 
 def test_probes_repeat_and_differ():

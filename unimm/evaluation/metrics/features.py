@@ -1,4 +1,4 @@
-"""Features of pictures: by what they are made, and what a metric on them is called."""
+"""What networks make of pictures, features and distances, and what a metric on them is called."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 PLAIN_NAMES: Mapping[str, str] = {"frechet": "fid", "inception_score": "inception_score"}
 """What metrics are called with the published Inception weights, and with these only."""
 
-_AT_ONCE = 64  # pictures
+AT_ONCE = 64  # pictures
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,26 @@ class Backbone:
         return PLAIN_NAMES[metric] if self.published and metric in PLAIN_NAMES else f"{metric}@{self.name}"
 
 
+@dataclass(frozen=True)
+class Distance:
+    """How far two pictures are apart for a network."""
+
+    name: str
+    between: Callable[[Tensor, Tensor], Tensor]
+    """Two batches of pixels [B 3 Hp Wp] in [0, 1] to [B]."""
+    published: bool = False
+    """Whether these are the published metric's weights, their hash checked; `metrics.published` says so."""
+
+    @property
+    def key(self) -> str:
+        """What the metric is called: by its plain name with the published weights only."""
+        return self.name if self.published else f"distance@{self.name}"
+
+
 def in_batches(make: Callable[[np.ndarray], np.ndarray], pictures: np.ndarray) -> np.ndarray:
     """Return `make` of pictures, uint8 [n Hp Wp 3], a few at a time."""
-    starts = range(0, len(pictures), _AT_ONCE)
-    return np.concatenate([np.asarray(make(pictures[start : start + _AT_ONCE])) for start in starts])
+    starts = range(0, len(pictures), AT_ONCE)
+    return np.concatenate([np.asarray(make(pictures[start : start + AT_ONCE])) for start in starts])
 
 
 def expect_features(name: str, features: np.ndarray, at_least: int = 1) -> np.ndarray:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
+from unimm.evaluation.metrics import passed_on
 from unimm.evaluation.store import Arrays, Store, stage
 from unimm.evaluation.world.settings import CANDIDATES, VERIFIERS, Settings
-from unimm.latents.pixels import to_images, to_pixels
 from unimm.world.prompts import Prompt, prompts
 from unimm.world.questions import ALIGN
 from unimm.world.render import render
@@ -35,15 +34,6 @@ def picture_size(model: UniMM) -> int:
     """Return the side, in pixels, of what the decoder shows."""
     decoder = model.config.settings.decoder
     return decoder.grid * decoder.patch_size
-
-
-@torch.no_grad()
-def passed_on(model: UniMM, pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Encode and decode pictures, uint8 [B H W 3]; return uint8 [B Hp Wp 3]."""
-    size = model.config.settings.encoder.image_size
-    pixels = to_pixels([Image.fromarray(picture) for picture in pictures], size)
-    decoded = model.decode_latents(model.encode_image(pixels.to(model.device, model.dtype)))
-    return stacked(to_images(decoded))
 
 
 def _drawn(model: UniMM, asked: Sequence[Prompt], seeds: list[int], each: int, settings: Settings):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from unimm.evaluation.metrics import LEAST_ERROR, passed_on, psnr
 from unimm.evaluation.store import Arrays, Store, stage
-from unimm.evaluation.world.drawing import passed_on, picture_size
+from unimm.evaluation.world.drawing import picture_size
 from unimm.evaluation.world.settings import Settings
 from unimm.world.held_out import sample_allowed
 from unimm.world.questions import Question, alignment, ask
@@ -59,17 +60,8 @@ def see(model: UniMM, settings: Settings, store: Store) -> tuple[list[Probe], Ar
             "answers": np.array(model.answer(images, [p.question.text for p in piece])),
             "claims": np.array(model.answer(images, [p.claim.text for p in piece])),
             "captions": np.array(model.caption(images)),
-            "psnr": psnr(pictures, passed_on(model, pictures)),
+            "psnr": psnr(pictures, passed_on(model, pictures), LEAST_ERROR),
         }
 
     with stage("asking about rendered scenes", len(probes)) as advance:
         return probes, store.collect("seeing", probes, _PART, make, advance)
-
-
-def psnr(true: np.ndarray, got: np.ndarray) -> np.ndarray:
-    """Return the peak signal-to-noise ratio of each picture, dB, [B], of uint8 [B H W 3].
-
-    Equal pictures get that of an error of half a level, 54 dB: rounding hides anything better.
-    """
-    error = np.square(true.astype(np.float64) - got).mean((1, 2, 3))
-    return 10 * np.log10(255**2 / np.maximum(error, 0.25))
