@@ -8,6 +8,7 @@ domains", 2002).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -23,16 +24,31 @@ def shuffled(num_samples: int, seed: int, start: int, count: int) -> np.ndarray:
     Raises:
         ValueError: there are no samples, or a position is negative.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples: expected 1 or more, got {num_samples}; is the data set empty?")
     if start < 0 or count < 0:
         raise ValueError(f"positions: expected start and count of 0 or more, got {start} and {count}")
-    positions = np.arange(start, start + count, dtype=np.int64)
-    epochs, places = np.divmod(positions, num_samples)
-    indices = np.empty(count, dtype=np.int64)
+    epochs, places = epochs_of(np.arange(start, start + count, dtype=np.int64), num_samples)
+    return by_epoch(epochs, places, lambda epoch, at: permute(at, num_samples, seed, epoch))
+
+
+def epochs_of(positions: np.ndarray, num_samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the epoch of each position of an endless stream, and its place in that epoch.
+
+    Raises:
+        ValueError: there are no samples.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples: expected 1 or more, got {num_samples}; is the data set empty?")
+    return np.divmod(positions, num_samples)
+
+
+def by_epoch(
+    epochs: np.ndarray, places: np.ndarray, indices_of: Callable[[int, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Return `indices_of(epoch, places)` of every place in its own epoch."""
+    indices = np.empty(len(places), dtype=np.int64)
     for epoch in np.unique(epochs):
         chosen = epochs == epoch
-        indices[chosen] = permute(places[chosen], num_samples, seed, int(epoch))
+        indices[chosen] = indices_of(int(epoch), places[chosen])
     return indices
 
 
