@@ -48,6 +48,7 @@ OWNERS = {
     "torchmetrics": ("evaluation/",),
     "torch_fidelity": ("evaluation/metrics/published.py",),
     "scipy": ("evaluation/",),
+    "lmms_eval": ("evaluation/bridges/",),
     "matplotlib": ("evaluation/",),
     "gradio": ("app/",),
     "fastapi": ("app/",),
@@ -60,6 +61,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "yaml": "pyyaml",
     "flash_attn": "flash-attn",
+    "lmms_eval": "lmms-eval",
     "torch_fidelity": "torch-fidelity",
     "liger_kernel": "liger-kernel",
 }  # where the name of the import is another

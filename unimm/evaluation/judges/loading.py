@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 import torch
 from PIL.Image import Image
 
-from unimm.model.loading import find_folder
-
 Item = TypeVar("Item")
 
 
@@ -32,6 +30,8 @@ def load_strictly(
         FileNotFoundError: no such folder, or no safetensors in it.
         ValueError: it holds another kind of model, or its tensors do not fit.
     """
+    from unimm.model.loading import find_folder
+
     folder = find_folder(source)
     if not any(folder.glob("*.safetensors")):
         raise FileNotFoundError(f"{folder}: expected weights as safetensors, found none; convert them first")

@@ -45,7 +45,7 @@ class OwnVQA:
         if not loaded and name is None:
             raise ValueError("name: expected one for a model that is given, got none")
         self.name = name or f"unimm-{name_of(model)}"
-        self.model = _load(model, device) if loaded else model
+        self.model = load_own(model, device) if loaded else model
         self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
 
     def ask(self, images: Sequence[Image], questions: Sequence[str]) -> list[str]:
@@ -66,7 +66,8 @@ class OwnVQA:
         return said
 
 
-def _load(source: str | Path, device: str) -> UniMM:
+def load_own(source: str | Path, device: str) -> UniMM:
+    """Return a UniMM from its name, folder or hub id, in eval mode."""
     from unimm.model import UniMM
 
     return UniMM.from_pretrained(str(source)).eval().to(device)
