@@ -150,7 +150,7 @@ def test_the_best_of_n_are_kept_and_only_they_are_decoded(model, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("verifier", ["answer_logits", "prompt_confidence", "prompt_confidence_reference"])
+@pytest.mark.parametrize("verifier", ["answer_logits", "prompt_confidence", "p_yes"])
 def test_scores_are_those_of_verify(model, verifier):
     kept = draw(model, PROMPTS, seed=0, num_images_per_prompt=1, best_of=3, verifier=verifier)
     every = draw(model, PROMPTS, seed=0, num_images_per_prompt=3).latents

@@ -9,11 +9,9 @@ from PIL import Image
 from tests.model.small import small_model, small_tokenizer
 from unimm.model.inputs import batch_of, rows_of, user, with_latents
 from unimm.model.speaking import likelihood
-from unimm.model.verifying import word_ids
 from unimm.parts import Image as Picture
 from unimm.parts import Text, Turn
 from unimm.text.tokenizer import encode, special_ids
-from unimm.verify.prompt_confidence import self_certainty
 
 
 @pytest.fixture(scope="module")
@@ -140,49 +138,6 @@ def test_words_never_hold_a_mark_of_an_image(model, pictures, monkeypatch):
     free = model.caption(pictures[0], max_new_tokens=4)
     monkeypatch.undo()
     assert free == model.caption(pictures[0], max_new_tokens=4)
-
-
-@pytest.mark.parametrize("shift", [1, 0], ids=["standard", "reference"])
-def test_prompt_confidence_looks_at_the_published_positions(model, pictures, shift):
-    part, prompt = encoded(model, pictures[0]), "a blue star"
-    row = rows_of(model, [[user(part, "Describe this image.")]], open_turn=True)[0]
-    start, words = len(row.ids), encode(small_tokenizer(), prompt)
-    row.add(words, labelled=False)
-    with torch.no_grad():
-        logits = model.llm.lm_head(model(batch_of(model, [row]))[0])
-    expected = self_certainty(logits[start - shift : start + len(words) - shift]).mean()
-    name = "prompt_confidence" if shift else "prompt_confidence_reference"
-    assert model.verify(part, prompt, name) == pytest.approx([float(expected)], abs=1e-5)
-
-
-def test_answer_logits_ask_the_published_question_and_read_the_answer(model, pictures, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "unimm.model.verifying.rows_of",
-        lambda m, turns, open_turn: asked.append(turns[0][0]) or rows_of(m, turns, open_turn),
-    )
-    head, marks = model.llm.lm_head, special_ids(small_tokenizer())
-    script = [encode(small_tokenizer(), "yes")[0], marks.turn_end]
-    calls = []
-
-    def scripted(h):
-        logits = torch.zeros(len(h), 300)
-        logits[:, script[len(calls)]] = 6.0
-        calls.append(1)
-        return logits
-
-    monkeypatch.setattr(head, "forward", scripted)
-    score = model.verify(pictures[0], "a {red} star")[0]
-    assert asked[0].parts[1].text == "Does this image align with the prompt: a {red} star?"
-    assert isinstance(asked[0].parts[0], Picture)
-    assert score == pytest.approx(6.0, abs=0.01)
-
-
-def test_yes_is_known_however_it_is_written(model):
-    ids = word_ids(model, "yes")
-    assert encode(small_tokenizer(), "yes")[0] in ids
-    assert not set(ids) & set(word_ids(model, "no"))
-    assert all(small_tokenizer().decode([token]).strip() for token in ids)
 
 
 def test_scores_are_the_same_alone_and_in_a_list(model, pictures):

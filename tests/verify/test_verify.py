@@ -1,4 +1,4 @@
-"""Scores follow the published rules, and the best of n decodes nobody but the chosen."""
+"""Scores follow the published rules."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from unimm.verify.answer_logits import NEITHER, answer_logits
-from unimm.verify.best_of import best_of
-from unimm.verify.prompt_confidence import prompt_confidence, self_certainty
+from unimm.verify.p_yes import p_yes
+from unimm.verify.positions import log_likelihood, row_means, self_certainty
 
 YES, NO, OTHER, END = 1, 2, 3, 0
 
@@ -17,10 +17,7 @@ YES, NO, OTHER, END = 1, 2, 3, 0
 def score(*answers: list[tuple[int, float]]) -> list[float]:
     """Scores of answers given as (token, its logit)."""
     tokens = torch.tensor([[token for token, _ in answer] for answer in answers])
-    logits = torch.zeros(*tokens.shape, 5)
-    for row, answer in enumerate(answers):
-        for place, (token, logit) in enumerate(answer):
-            logits[row, place, token] = logit
+    logits = torch.tensor([[logit for _, logit in answer] for answer in answers])
     return answer_logits(tokens, logits, yes=[YES, 4], no=[NO]).tolist()
 
 
@@ -50,6 +47,16 @@ def test_the_last_of_several_counts():
     assert score([(YES, 5.0), (4, 1.0), (END, 7.0)]) == score([(4, 1.0), (OTHER, 5.0), (END, 7.0)])
 
 
+def test_p_yes_is_a_share_of_probability():
+    logits = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.3, 0.1], [0.7, 0.1, 0.1, 0.1, 0.0]]) + 1e-30)
+    found = p_yes(logits + 5, yes=[YES, 4], no=[NO])
+    torch.testing.assert_close(found, torch.tensor([0.3 / 0.6, 0.1 / 0.2]).double())
+    extreme = torch.tensor([[0.0, 200.0, -200.0, 0, 0], [0.0, -2000.0, 2000.0, 0, 0]])
+    assert p_yes(extreme, [YES], [NO]).tolist() == [1.0, 0.0]
+    with pytest.raises(ValueError, match="got 1 and 0"):
+        p_yes(logits, [YES], [])
+
+
 def test_self_certainty_is_the_divergence_from_uniform():
     logits = torch.randn(4, 7, generator=torch.Generator().manual_seed(0))
     p = logits.double().softmax(-1)
@@ -60,49 +67,14 @@ def test_self_certainty_is_the_divergence_from_uniform():
     assert float(self_certainty(two)) == pytest.approx(-0.5 * (math.log(1.5) + math.log(0.5)), abs=1e-6)
 
 
-def test_prompt_confidence_is_the_mean_over_each_prompt():
-    logits = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
-    certainty = self_certainty(logits)
-    found = prompt_confidence(logits, torch.tensor([0, 0, 1, 1, 1]), 2)
-    torch.testing.assert_close(found, torch.stack([certainty[:2].mean(), certainty[2:].mean()]))
+def test_log_likelihood_is_minus_cross_entropy():
+    logits, tokens = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)), torch.arange(5)
+    expected = -torch.nn.functional.cross_entropy(logits, tokens, reduction="none")
+    torch.testing.assert_close(log_likelihood(logits, tokens), expected)
 
 
-def test_a_prompt_without_a_token_is_refused():
-    with pytest.raises(ValueError, match="at least one token"):
-        prompt_confidence(torch.zeros(1, 7), torch.tensor([0]), 2)
-
-
-def test_the_best_are_kept_in_order_and_only_they_are_decoded():
-    seen, quality = [], torch.tensor([[0.1, 0.9, 0.5, 0.9], [4.0, 3.0, 2.0, 1.0]])
-
-    def decode(kept):
-        seen.append(kept.clone())
-        return "pictures"
-
-    chosen = best_of(lambda n: torch.arange(2 * n).reshape(2, n), lambda x: quality, decode, n=4, keep=2)
-    assert chosen.indices.tolist() == [[1, 3], [0, 1]], "equal scores keep the order of drawing"
-    assert chosen.candidates.tolist() == [[1, 3], [4, 5]]
-    torch.testing.assert_close(chosen.scores, torch.tensor([[0.9, 0.9], [4.0, 3.0]]), check_dtype=False)
-    assert chosen.decoded == "pictures"
-    assert len(seen) == 1
-    assert seen[0].tolist() == [[1, 3], [4, 5]]
-
-
-def test_without_a_score_all_are_kept_as_drawn():
-    chosen = best_of(lambda n: torch.arange(n)[None], None, lambda x: x, n=3, keep=3)
-    assert chosen.scores is None
-    assert chosen.candidates.tolist() == [[0, 1, 2]]
-
-
-@pytest.mark.parametrize(
-    ("n", "keep", "scorer", "words"),
-    [
-        (2, 3, None, "expected 1 to n=2, got 3"),
-        (2, 0, None, "got 0"),
-        (3, 1, None, "needs a score"),
-        (3, 1, lambda x: torch.zeros(3), r"expected \[1 3\]"),
-    ],
-)
-def test_impossible_choices_are_refused(n, keep, scorer, words):
-    with pytest.raises(ValueError, match=words):
-        best_of(lambda n: torch.zeros(1, n), scorer, lambda x: x, n=n, keep=keep)
+def test_means_are_over_each_row_s_own_positions():
+    found = row_means(torch.tensor([1.0, 3.0, 5.0, 5.0, 8.0]), torch.tensor([0, 0, 1, 1, 1]), 2)
+    assert found.tolist() == [2.0, 6.0]
+    with pytest.raises(ValueError, match="at least one position"):
+        row_means(torch.zeros(1), torch.tensor([0]), 2)

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, Qwen2ForCausalLM
 from transformers.cache_utils import DynamicLayer
 
-from unimm.llm.decoding import llm_states
+from unimm.llm.decoding import llm_states, words
 
 
 class Beginnings:
@@ -118,8 +118,7 @@ def say(
 ) -> Said:
     """Continue each row with its most likely tokens until `end` or `max_new_tokens`.
 
-    The same tokens and logits as `decoding.greedy`; rows that have ended are not read on, and of the logits
-    only those of the chosen tokens are kept.
+    Of the logits only those of the chosen tokens are kept.
 
     Args:
         branches: M rows that were read to their ends.
@@ -129,21 +128,9 @@ def say(
         max_new_tokens: 1 or more.
         forbidden: ids that are never chosen.
     """
-    head, device = branches.llm.lm_head, last.device
-    tokens = torch.full((len(last), max_new_tokens), end, device=device)
-    logits = torch.zeros(len(last), max_new_tokens, device=device)
-    alive = torch.arange(len(last), device=device)
-    silent = torch.tensor(list(forbidden), dtype=torch.long, device=device)
-    for step in range(max_new_tokens):
-        raw = head(last)
-        chosen = raw.index_fill(-1, silent, -torch.inf).argmax(-1)
-        tokens[alive, step] = chosen
-        logits[alive, step] = raw.gather(-1, chosen[:, None])[:, 0].float()
-        going = (chosen != end).nonzero()[:, 0]
-        if not len(going) or step + 1 == max_new_tokens:
-            return Said(tokens[:, : step + 1], logits[:, : step + 1])
-        if len(going) < len(alive):
-            branches.select(going)
-            alive, chosen = alive[going], chosen[going]
-        last = branches.extend(embed(chosen[:, None]))[:, -1]
-    raise AssertionError("max_new_tokens was checked to be 1 or more")
+    tokens = torch.full((len(last), max_new_tokens), end, device=last.device)
+    logits = torch.zeros(len(last), max_new_tokens, device=last.device)
+    for step, word in enumerate(words(branches, last, embed, [end], max_new_tokens, forbidden)):
+        tokens[word.rows, step] = word.tokens
+        logits[word.rows, step] = word.logits.gather(-1, word.tokens[:, None])[:, 0].float()
+    return Said(tokens[:, : step + 1], logits[:, : step + 1])

@@ -21,7 +21,9 @@ from unimm.model.loading import (
 )
 from unimm.model.profile import Profile, as_profile
 from unimm.model.published import PARTS, is_published, open_published
+from unimm.model.verifying.calibrated import load_calibrations, save_calibrations
 from unimm.text.tokenizer import load_tokenizer
+from unimm.verify.calibrations import Calibrations
 from unimm.weights.whole import save_whole
 
 HUB_OPTIONS = ("revision", "token", "cache_dir", "force_download", "local_files_only")
@@ -43,6 +45,7 @@ class StoredModel(PreTrainedModel):
     def __init__(self, config: UniMMConfig) -> None:
         super().__init__(config)
         self.profile = "standard"
+        self.calibrations = Calibrations()
 
     @property
     def profile(self) -> Profile:
@@ -98,6 +101,7 @@ class StoredModel(PreTrainedModel):
         for module in model.modules():  # constant tables are in no file, and loading left them empty
             if hasattr(module, "reset_tables"):
                 module.reset_tables()
+        model.calibrations = load_calibrations(folder, model._stored_state())
         if tokenizer is not None:
             check_tokenizer(tokenizer, config)
             model.tokenizer = tokenizer
@@ -122,7 +126,7 @@ class StoredModel(PreTrainedModel):
         Raises:
             OSError: the disk is full or the folder cannot be written; nothing has changed then.
         """
-        state = dict(self.state_dict() if state_dict is None else state_dict)
+        state = self._stored_state() if state_dict is None else dict(state_dict)
         for tied in self.all_tied_weights_keys:
             state.pop(tied, None)
         if dtype is not None:
@@ -131,10 +135,16 @@ class StoredModel(PreTrainedModel):
 
         def write(folder: Path) -> None:
             super(StoredModel, self).save_pretrained(folder, state_dict=state, **options)
+            save_calibrations(folder, self.calibrations, state)
             if self.tokenizer is not None:
                 self.tokenizer.save_pretrained(folder)
 
         save_whole(write, save_directory)
+
+    def _stored_state(self) -> dict[str, Tensor]:
+        """Return what is saved: every tensor but those that are tied to others."""
+        tied = set(self.all_tied_weights_keys)
+        return {key: tensor for key, tensor in self.state_dict().items() if key not in tied}
 
     # What transformers asks of a model.
 

@@ -25,7 +25,7 @@ from unimm.model.responding import Event, Reply, collect, respond
 from unimm.model.seeing import decode_latents, encode_image, encode_target, to_seen
 from unimm.model.speaking import answer, caption
 from unimm.model.stored import StoredModel
-from unimm.model.verifying import Verifier, verify
+from unimm.model.verifying import Verdicts, Verifier, verify
 from unimm.parts import Batch
 from unimm.projector import Projector
 
@@ -160,7 +160,13 @@ class UniMM(StoredModel):
             best_of: n, how many are drawn for each prompt; the k that the verifier likes best are kept and
                 decoded. 1 draws k and keeps them all.
             verifier: "answer_logits" (the default when there is a choice to make), "prompt_confidence",
-                "prompt_confidence_reference", or a function `f(latents [M N C], prompts) -> scores [M]`.
+                "p_yes", "prompt_likelihood", "image_confidence", a function `f(latents [M N C], prompts) ->
+                scores [M]`, or `on_pixels(f)` with `f(images, prompts) -> scores`, for which every candidate
+                is decoded.
+            stop_margin: draw in rounds, and no more for a prompt once its last kept score is this far above
+                the next.
+            stop_probability: draw in rounds, and no more for a prompt once each kept candidate is right with
+                this probability, for verifiers that the model is calibrated for.
             seed: of the first candidate; the others take the numbers after it. A list gives each prompt its
                 own first.
             negative_prompt: what guidance leads away from, instead of the learned null condition; read after
@@ -215,14 +221,28 @@ class UniMM(StoredModel):
         return answer(self, image, question, **options)
 
     def verify(
-        self, images: Any, prompt: str | Sequence[str], verifier: Verifier = "answer_logits"
-    ) -> list[float]:
+        self,
+        images: Any,
+        prompt: str | Sequence[str],
+        verifier: Verifier = "answer_logits",
+        probabilities: bool = False,
+    ) -> list[float] | Verdicts:
         """Score pictures, or latents [M N C], against a prompt (one for all, or one each); larger is better.
 
         The verifiers are those of `generate_image`. A score by "answer_logits" is positive where the model
         says yes.
+
+        Args:
+            images: pictures or latents.
+            prompt: what they should show.
+            verifier: who judges.
+            probabilities: return `Verdicts(scores, probabilities)`, with the calibrated probability that
+                each picture shows its prompt.
+
+        Raises:
+            ValueError: an unknown verifier, or probabilities of one that the model is not calibrated for.
         """
-        return verify(self, images, prompt, verifier)
+        return verify(self, images, prompt, verifier, probabilities)
 
     def respond(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Iterator[Event]:
         """Yield a reply as it is made: TokenEvent, DrawingEvent, ImageEvent, and at the end DoneEvent.

@@ -14,22 +14,33 @@ NEITHER = -1e4  # score of an answer that says neither yes nor no; below any rea
 def answer_logits(tokens: Tensor, logits: Tensor, yes: Sequence[int], no: Sequence[int]) -> Tensor:
     """Return one score per answer, float64 [B]; sorting by it is the paper's ranking.
 
-    Answers that say yes come first, by larger raw logit of that yes; then those that say no, by smaller raw
-    logit of that no; then those that say neither. If both occur it is a yes, and the last such token
-    counts. To be one number, a logit l becomes softplus(l) for yes and -softplus(l) for no: the sign is the
-    answer, and softplus keeps the order.
+    If an answer holds both a yes and a no it is a yes, and the last such token counts.
 
     Args:
         tokens: [B L] the greedy answers.
-        logits: [B L V] what they were chosen from.
+        logits: [B L] raw, of these tokens.
         yes: ids that mean yes.
         no: ids that mean no.
     """
-    said = logits.gather(-1, tokens[..., None])[..., 0].double()
-    yes_logit, says_yes = _last(said, tokens, yes)
-    no_logit, says_no = _last(said, tokens, no)
-    refused = torch.where(says_no, -F.softplus(no_logit), NEITHER)
-    return torch.where(says_yes, F.softplus(yes_logit), refused)
+    yes_logit, says_yes = _last(logits.double(), tokens, yes)
+    no_logit, says_no = _last(logits.double(), tokens, no)
+    verdict = answer_score(says_yes, yes_logit, no_logit)
+    return torch.where(says_yes | says_no, verdict, NEITHER)
+
+
+def answer_score(says_yes: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """Return the ranking of answers as one number each, float64 [B]; larger is better.
+
+    Those that say yes come first, by how strongly they say it; then those that say no, the weakest first. To
+    be one number, a strength s becomes softplus(s) for yes and -softplus(s) for no: the sign is the answer,
+    and softplus keeps the order.
+
+    Args:
+        says_yes: bool [B].
+        yes: [B] strength of a yes, such as its raw logit; read where there is one.
+        no: [B] strength of a no; read elsewhere.
+    """
+    return torch.where(says_yes, F.softplus(yes.double()), -F.softplus(no.double()))
 
 
 def _last(said: Tensor, tokens: Tensor, ids: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -7,12 +7,7 @@ from typing import Any
 import torch
 
 from unimm import request
-
-CPU_BYTES = 1 << 30
-"""Activations of one pass on a CPU."""
-FREE_SHARE = 0.5
-"""Of the free memory of an accelerator, what the activations of a pass may take: attention kernels have
-workspaces, and the latents, the conditions and a decoder want room as well."""
+from unimm.model.memory import spare_bytes, that_fit
 
 
 def picture_bytes(dit: Any, dtype: torch.dtype) -> int:
@@ -37,10 +32,6 @@ def picture_bytes(dit: Any, dtype: torch.dtype) -> int:
 def pass_size(dit: Any, dtype: torch.dtype, device: torch.device) -> int:
     """Return how many pictures go through the DiT together where the caller says nothing.
 
-    At most `request.PASS`, of as few as fit the memory that is free on an accelerator, or CPU_BYTES.
+    At most `request.PASS`, of as few as fit the memory that is spare.
     """
-    budget = CPU_BYTES
-    if device.type == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        budget = int(FREE_SHARE * (torch.cuda.mem_get_info(device)[0] + unused))
-    return max(1, min(request.PASS, budget // picture_bytes(dit, dtype)))
+    return min(request.PASS, that_fit(spare_bytes(device), picture_bytes(dit, dtype)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,9 +17,9 @@ from unimm.model.drawing.asking import ImageStart, Intentions, Request, intentio
 from unimm.model.drawing.options import check_negative, counts, sampling_of
 from unimm.model.drawing.showing import OutputType, show
 from unimm.model.drawing.strokes import draw_latents
-from unimm.model.verifying import Verifier, score_latents
+from unimm.model.verifying import Choice, Verifier, choose
 from unimm.request import check_output_type, positive, prompt_list, seed_rows
-from unimm.verify.best_of import best_of as keep_best
+from unimm.verify.best_of import Place
 
 if TYPE_CHECKING:
     from unimm.model.unimm import UniMM
@@ -33,6 +34,9 @@ class GeneratedImages:
     scores: list[float] | None  # the verifier's, larger is better; None if there was no verifier
     seeds: list[int]  # each draws its picture again, alone
     texts: list[str] | None = None  # what the model said before the picture of each prompt, where it decided
+    probabilities: list[float] | None = None  # that each is right; None where the verifier is not calibrated
+    drawn: list[int] | None = None  # candidates drawn for each prompt; fewer than n where it stopped early
+    failed: tuple[tuple[int, int], ...] = ()  # (prompt, seed) of candidates whose score was no finite number
 
 
 @torch.no_grad()
@@ -47,6 +51,8 @@ def generate_image(
     num_images_per_prompt: int = 1,
     best_of: int = 1,
     verifier: Verifier | None = None,
+    stop_margin: float | None = None,
+    stop_probability: float | None = None,
     seed: int | Sequence[int] | None = None,
     negative_prompt: str | None = None,
     output_type: OutputType = "pil",
@@ -79,30 +85,65 @@ def generate_image(
     intended = intentions_of(model, requests, image_start, size)
     negative = _negative(model, negative_prompt, requests, intended, size)
 
-    def draw(n: int) -> Tensor:
-        owners = [owner for owner in intended.owners for _ in range(n)]
-        flat = [number for row in seeds for number in row]
-        drawn = draw_latents(
+    progress = _Progress()
+
+    def draw(places: Sequence[Place]) -> Tensor:
+        return draw_latents(
             model,
             intended.conditions,
-            flat,
+            [seeds[prompt][candidate] for prompt, candidate in places],
             sampling,
-            owners=owners,
+            owners=[intended.owners[prompt] for prompt, _ in places],
             negative=negative,
-            callback=callback,
-            on_step=on_step,
+            callback=progress.following(callback),
+            on_step=progress.following(on_step),
             batch_size=size,
         )
-        return drawn.unflatten(0, (len(prompts), n))
 
-    verifier = verifier or ("answer_logits" if n > keep else None)
-    score = None if verifier is None else partial(score_latents, model, prompts=prompts, verifier=verifier)
-    decode = partial(show, model, output_type=output_type, batch_size=size)
-    chosen = keep_best(draw, score, decode, n, keep)
-    scores = None if chosen.scores is None else chosen.scores.flatten().tolist()
-    kept = [seeds[p][i] for p, row in enumerate(chosen.indices.tolist()) for i in row]
+    chosen = choose(
+        model,
+        prompts,
+        draw,
+        partial(show, model, output_type=output_type, batch_size=size),
+        n,
+        keep,
+        verifier or ("answer_logits" if n > keep else None),
+        stop_margin=stop_margin,
+        stop_probability=stop_probability,
+        batch_size=size,
+    )
     texts = None if image_start == "forced" else intended.texts
-    return GeneratedImages(chosen.decoded, chosen.candidates.flatten(0, 1), scores, kept, texts)
+    return _collected(chosen, seeds, texts)
+
+
+def _collected(chosen: Choice, seeds: Sequence[Sequence[int]], texts: list[str] | None) -> GeneratedImages:
+    """Return what was chosen, flat; seeds are those of all candidates, [P][n]."""
+    return GeneratedImages(
+        chosen.images,
+        chosen.latents.flatten(0, 1),
+        None if chosen.scores is None else list(chain(*chosen.scores)),
+        [seeds[p][i] for p, row in enumerate(chosen.indices) for i in row],
+        texts,
+        None if chosen.probabilities is None else list(chain(*chosen.probabilities)),
+        chosen.drawn,
+        tuple((p, seeds[p][i]) for p, i in chosen.failed),
+    )
+
+
+class _Progress:
+    """Steps counted on where drawing goes in rounds: each call follows those that were made before."""
+
+    def __init__(self) -> None:
+        self.before = self.here = 0
+
+    def following(self, call: Callable[..., None] | None) -> Callable[..., None] | None:
+        """Return a callback of one drawing, whose steps and total are told after those of earlier ones."""
+        self.before, self.here = self.before + self.here, 0
+        return None if call is None else partial(self._told, call)
+
+    def _told(self, call: Callable[..., None], step: int, total: int, *more: Any) -> None:
+        self.here = total
+        call(self.before + step, self.before + total, *more)
 
 
 def _negative(

@@ -1,0 +1,95 @@
+"""Every verifier computed the plain way: each row alone, from its start, all logits, nothing remembered."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from tests.model.small import small_tokenizer
+from unimm.model.inputs import batch_of
+from unimm.parts import Image, Text, Turn
+from unimm.text.chat import open_image, render
+from unimm.text.tokenizer import encode, special_ids
+from unimm.verify.answer_logits import NEITHER
+
+SOFTPLUS = torch.nn.functional.softplus
+
+
+def row(*parts: Image | str):
+    turn = Turn("user", tuple(Text(part) if isinstance(part, str) else part for part in parts))
+    return render([turn], small_tokenizer(), 9, add_generation_prompt=True)
+
+
+@torch.no_grad()
+def logits(model, rendered) -> torch.Tensor:
+    return model.llm.lm_head(model(batch_of(model, [rendered]))[0])
+
+
+def certainty(given: torch.Tensor) -> float:
+    return float(-(given.double().log_softmax(-1) + math.log(given.shape[-1])).mean(-1).mean())
+
+
+def caption(model, latents, prompt) -> tuple[torch.Tensor, list[int], int]:
+    """All logits of a picture with its prompt as caption, the prompt's tokens, and where they begin."""
+    rendered = row(Image(latents=latents), "Describe this image.")
+    start, words = len(rendered.ids), encode(small_tokenizer(), prompt)
+    rendered.add(words, labelled=False)
+    return logits(model, rendered), words, start
+
+
+def prompt_confidence(model, latents, prompt, ahead=1) -> float:
+    given, words, start = caption(model, latents, prompt)
+    return certainty(given[start - ahead : start + len(words) - ahead])
+
+
+def prompt_likelihood(model, latents, prompt, ahead=1) -> float:
+    given, words, start = caption(model, latents, prompt)
+    skipped = 1 - ahead
+    chances = given.double().log_softmax(-1)[start - 1 + skipped : start + len(words) - 1]
+    return float(torch.stack([p[token] for p, token in zip(chances, words[skipped:], strict=True)]).mean())
+
+
+def image_confidence(model, latents, prompt) -> float:
+    rendered = open_image(row(f"Generate an image of {prompt}"), small_tokenizer(), 9)
+    begin = len(rendered.ids) - 9
+    drawn = render(
+        [
+            Turn("user", (Text(f"Generate an image of {prompt}"),)),
+            Turn("assistant", (Image(latents=latents),)),
+        ],
+        small_tokenizer(),
+        9,
+    )
+    assert drawn.ids[: begin + 9] == rendered.ids
+    return certainty(logits(model, drawn)[begin : begin + 9])
+
+
+def p_yes(model, latents, prompt, yes, no) -> float:
+    last = logits(model, question(latents, prompt))[-1].double().softmax(-1)
+    return float(last[yes].sum() / (last[yes].sum() + last[no].sum()))
+
+
+def answer_logits(model, latents, prompt, yes, no, longest=8) -> float:
+    """Decode by reading everything again for each token, then walk the answer as the published code does."""
+    rendered, marks = question(latents, prompt), special_ids(small_tokenizer())
+    yes_logit = no_logit = None
+    for _ in range(longest):
+        last = logits(model, rendered)[-1]
+        open_to = last.clone()
+        open_to[[marks.image_start, marks.image_slot, marks.image_end]] = -torch.inf
+        token = int(open_to.argmax())
+        if token in yes:
+            yes_logit = last[token].double()
+        if token in no:
+            no_logit = last[token].double()
+        if token == marks.turn_end:
+            break
+        rendered.add([token], labelled=False)
+    if yes_logit is not None:
+        return float(SOFTPLUS(yes_logit))
+    return NEITHER if no_logit is None else float(-SOFTPLUS(no_logit))
+
+
+def question(latents, prompt):
+    return row(Image(latents=latents), f"Does this image align with the prompt: {prompt}?")

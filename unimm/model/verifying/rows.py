@@ -1,0 +1,113 @@
+"""Candidates read in the same words: each prompt is tokenized once, and what stands before its pictures is
+read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from unimm.llm.shared import Beginnings, Branches
+from unimm.model.inputs import check_length, tokenizer_of
+from unimm.model.memory import that_fit
+from unimm.model.placing import device_of
+from unimm.parts import IGNORED, Batch, Image
+from unimm.request import PASS, passes
+from unimm.text.chat import Rendered, Slots, collate
+from unimm.text.tokenizer import special_ids
+
+if TYPE_CHECKING:
+    from unimm.model.unimm import UniMM
+
+
+@dataclass(frozen=True)
+class Reading:
+    """M rows after they were read: what follows their beginnings, right-padded to R positions."""
+
+    branches: Branches
+    batch: Batch  # rests of the rows, [M R]
+    states: Tensor  # [M R D]
+    lengths: Tensor  # [M] real positions of the rests
+
+    def last(self) -> Tensor:
+        """Return the state [M D] at the end of each row."""
+        return self.states[torch.arange(len(self.states), device=self.states.device), self.lengths - 1]
+
+
+class PromptRows:
+    """One row per prompt, with a place for one picture, into which candidates are put."""
+
+    def __init__(self, model: UniMM, rows: Sequence[Rendered], spare: int) -> None:
+        """Cut each row before its picture.
+
+        Args:
+            model: whose LLM reads them.
+            rows: P rows with one run each.
+            spare: bytes that a pass may take.
+
+        Raises:
+            ValueError: a row longer than the model's context.
+        """
+        check_length(model, max(len(row.ids) for row in rows))
+        self.model, self.spare = model, spare
+        self._begins = [tuple(row.ids[: row.runs[0].start]) for row in rows]
+        self._rests = [_rest(row) for row in rows]
+        self._read: tuple[tuple, Beginnings] | None = None
+        longest = max(len(row.ids) for row in rows)
+        self.room = model.config.settings.llm.context - longest
+        self.together = min(PASS, that_fit(spare, row_bytes(model, longest)))
+
+    def read(self, latents: Tensor, owners: Sequence[int]) -> Reading:
+        """Read M pictures (latents [M N C] as they are seen), each in the row of its owner, a prompt."""
+        begins = [self._begins[owner] for owner in owners]
+        beginnings, places = self._beginnings(tuple(dict.fromkeys(begins)))
+        device = beginnings.lengths.device
+        branches = beginnings.branch(torch.tensor([places[begin] for begin in begins], device=device))
+        batch = self._batch([self._rests[owner] for owner in owners], latents)
+        lengths = batch.attention_mask.sum(1)
+        return Reading(branches, batch, branches.extend(self.model.embed(batch), lengths), lengths)
+
+    def values(self, states: Tensor, value: Callable[[Tensor, slice], Tensor]) -> Tensor:
+        """Return `value(logits [k V], which)`, [K], of states [K D]: never more logits at a time than fit."""
+        head, vocabulary = self.model.llm.lm_head, self.model.config.settings.llm.vocab_size
+        size = that_fit(self.spare, 4 * vocabulary * 4)  # logits, their float32 copy, and two temporaries
+        return torch.cat([value(head(states[piece]), piece) for piece in passes(len(states), size)])
+
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        """Return embeddings [M 1 D] of tokens [M 1]."""
+        return self.model.embed(Batch(ids, ids, torch.ones_like(ids, dtype=torch.bool)))
+
+    def _beginnings(self, begins: tuple[tuple[int, ...], ...]) -> tuple[Beginnings, dict]:
+        """Read different beginnings, unless they are those that were read last."""
+        if self._read is None or self._read[0] != begins:
+            batch = self._batch([Rendered(list(begin), [IGNORED] * len(begin)) for begin in begins])
+            lengths = batch.attention_mask.sum(1)
+            self._read = begins, Beginnings(self.model.llm, self.model.embed(batch), lengths)
+        return self._read[1], {begin: place for place, begin in enumerate(begins)}
+
+    def _batch(self, rows: Sequence[Rendered], latents: Tensor | None = None) -> Batch:
+        device, dtype = device_of(self.model.llm), self.model.dtype
+        pad = special_ids(tokenizer_of(self.model)).pad
+        return collate(rows, pad, None if latents is None else latents.to(device, dtype)).to(device)
+
+
+def row_bytes(model: UniMM, length: int) -> int:
+    """Return what reading one row of so many positions takes at its fullest moment.
+
+    That is the keys and values of all layers, those of one layer once more with the beginning joined and
+    repeated for every head, the hidden units of one MLP, and the mask.
+    """
+    llm = model.config.settings.llm
+    cached = 2 * llm.depth * llm.width * llm.key_value_heads // llm.heads
+    layer = 4 * llm.width + max(2 * llm.width, 3 * llm.mlp_width)
+    return length * ((cached + layer) * model.dtype.itemsize + length)
+
+
+def _rest(row: Rendered) -> Rendered:
+    """Return a row from its picture on; the picture's place is a seen one."""
+    (slots,) = row.runs
+    start = slots.start
+    return Rendered(row.ids[start:], row.labels[start:], [Slots(0, slots.length, False)], [Image()])
