@@ -1,0 +1,171 @@
+"""The card: what was measured, on what, by whom, and how far it may be off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from unimm.evaluation.bench.benchmark import Asked, Benchmark
+from unimm.evaluation.bootstrap import Leaf, intervals
+from unimm.evaluation.run import now, software
+from unimm.evaluation.score import Pictures, protocol_of
+from unimm.evaluation.scored import Scored
+from unimm.evaluation.scorers import SCORERS
+from unimm.evaluation.whole import read_json, write_whole
+
+FILE = "card.json"
+FORMAT = 1
+UNKNOWN = "unknown"
+"""What is said of pictures that came without a run's file."""
+
+
+def make_card(
+    benchmark: Benchmark,
+    asked: Asked,
+    prompts: Mapping[str, Any],
+    pictures: Pictures,
+    judge: str,
+    scored: Scored,
+    run: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Return the card of a scored run, plain values only.
+
+    Args:
+        benchmark: what was measured.
+        asked: how it was asked for.
+        prompts: facts of the prompts, `PromptSet.facts()`.
+        pictures: what was found.
+        judge: `judge_name(...)`.
+        scored: what the scorer made of the records.
+        run: `run.json` of the pictures; None for those of another project.
+    """
+    scorer, protocol = SCORERS[benchmark.scorer], protocol_of(benchmark, asked)
+    leaves = intervals(scored)
+    return {
+        "format": FORMAT,
+        "metric": metric(benchmark, protocol, judge),
+        "benchmark": benchmark.name,
+        "scale": benchmark.scale,
+        "scores": {name: leaf.to_dict() for name, leaf in leaves.items()},
+        "n": len(pictures.tiles),
+        "prompts": {**prompts, "template": (run or {}).get("prompts", {}).get("template", UNKNOWN)},
+        "images_per_prompt": asked.samples,
+        "unparsed": scored.unparsed,
+        "failed": scored.failed,
+        "left_out": dict(scored.left_out),
+        "missing": len(pictures.missing),
+        "extra": len(pictures.extra),
+        "resolution": pictures.sizes(),
+        "scorer": {"name": scorer.name, "version": scorer.version, "protocol": protocol},
+        "judge": judge,
+        "inputs": asked.inputs,
+        "generation": _generation(run),
+        "software": software(),
+        "date": now(),
+    }
+
+
+def metric(benchmark: Benchmark, protocol: str, judge: str) -> str:
+    """Return the metric's key, such as "geneval@oracle"; a protocol that is not the default is in it."""
+    default = next(iter(SCORERS[benchmark.scorer].protocols))
+    name = benchmark.name if protocol == default else f"{benchmark.name}-{protocol}"
+    return f"{name}@{judge}"
+
+
+def _generation(run: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if run is None:
+        return None
+    names = ("model", "sampling", "samples", "seed", "software", "begun")
+    return {name: run[name] for name in names}
+
+
+def write_card(folder: Path, card: Mapping[str, Any]) -> Path:
+    """Write card.json to a folder."""
+    return write_whole(folder / FILE, json.dumps(card, indent=1, allow_nan=False) + "\n")
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Return the card in a folder, or in a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: damaged, or written by another version.
+    """
+    path = path / FILE if path.is_dir() else path
+    card = read_json(path)
+    if card.get("format") != FORMAT:
+        raise ValueError(f"{path}: expected a card of format {FORMAT}, got {card.get('format')!r}")
+    return card
+
+
+def leaf_of(card: Mapping[str, Any], name: str) -> Leaf:
+    """Return one of a card's scores."""
+    return Leaf(**card["scores"][name])
+
+
+def headline(card: Mapping[str, Any]) -> str:
+    """Return the name of the score that people quote."""
+    return quoted(card["scores"])
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Return the one of several scores that people quote."""
+    known = list(names)
+    return "overall" if "overall" in known else known[0]
+
+
+def rows_of(card: Mapping[str, Any]) -> list[tuple[str, Leaf]]:
+    """Return the scores in the order of reading, the one that people quote last."""
+    quoted = headline(card)
+    names = [name for name in card["scores"] if name != quoted]
+    return [(name, leaf_of(card, name)) for name in (*names, quoted)]
+
+
+def said(leaf: Leaf, scale: float) -> str:
+    """Return e.g. "85.0 [82.1, 87.8]"."""
+    return f"{scale * leaf.mean:.1f} [{scale * leaf.low:.1f}, {scale * leaf.high:.1f}]"
+
+
+def markdown(card: Mapping[str, Any]) -> str:
+    """Return the scores as a table for terminals and pages alike, then what must be said with them."""
+    rows = [("", f"{card['metric']}, %", "n")]
+    rows += [(name, said(leaf, card["scale"]), str(leaf.n)) for name, leaf in rows_of(card)]
+    return "\n".join([*aligned(rows, left=(0,)), "", *notes(card)])
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
+    """Return the lines of a Markdown table whose columns line up; the first row is the head.
+
+    Args:
+        rows: cells.
+        left: the columns that are flush left; others are numbers.
+    """
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if place in left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    dashes = [
+        "-" * (width + 2) if place in left else "-" * (width + 1) + ":" for place, width in enumerate(widths)
+    ]
+    return [lines[0], f"|{'|'.join(dashes)}|", *lines[1:]]
+
+
+def notes(card: Mapping[str, Any]) -> list[str]:
+    """Return lines that say of what the numbers are."""
+    prompts = card["prompts"]
+    known = prompts["known"] or "NOT the recorded prompts"
+    words = "rewritten" if prompts["rewritten"] else "as published"
+    lines = [
+        f"n = {card['n']} pictures: {card['images_per_prompt']} for each of {prompts['used']} prompts, "
+        f"of {prompts['total']} there are ({known}; sha256 {prompts['sha256'][:12]})",
+        f"template {prompts['template']!r}; prompts {words}",
+    ]
+    counted = {name: card[name] for name in ("failed", "unparsed", "missing", "extra")} | card["left_out"]
+    lines.append("; ".join(f"{name} {count}" for name, count in counted.items()))
+    return lines
