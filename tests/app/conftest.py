@@ -35,6 +35,9 @@ def random_model() -> UniMM:
     sizes = {**SIZES, "llm": {**SIZES["llm"], "vocab_size": len(tokenizer)}}
     torch.manual_seed(0)
     model = UniMM(UniMMConfig(sizes)).eval()
+    with torch.no_grad():
+        for parameter in model.dit.parameters():  # a fresh one gives velocity 0, whatever it is asked
+            parameter.add_(0.3 * torch.randn_like(parameter))
     model.tokenizer = tokenizer
     return model
 

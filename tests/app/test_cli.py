@@ -7,8 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors import safe_open
 
+from unimm import UniMM
 from unimm.app import cli, exits, files
 
 
@@ -56,6 +59,89 @@ def test_a_seed_draws_its_picture_again(unimm, model_folder, tmp_path):
     first, again, other = ((tmp_path / name).read_bytes() for name in ("a.png", "b.png", "c.png"))
     assert first == again
     assert first != other
+
+
+def drawn(unimm, tmp_path, model_folder, *options):
+    """Return the bytes of the picture that options make of the one prompt and seed."""
+    code, _, err = unimm(
+        "generate", "a star", "--steps", 3, "--out", "x.png", "--model", model_folder, *options
+    )
+    assert code == 0, err
+    return (tmp_path / "x.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--solver", "heun"), {"solver": "heun"}),
+        (("--guidance", 3), {"guidance_scale": 3.0}),
+        (
+            ("--guidance", 3, "--interval", 0.1, 0.7),
+            {"guidance_scale": 3.0, "guidance_interval": (0.1, 0.7)},
+        ),
+        (("--guidance", 3, "--negative", "a moon"), {"guidance_scale": 3.0, "negative_prompt": "a moon"}),
+        (("--profile", "reference"), {"profile": "reference"}),
+        (("--dtype", "bfloat16"), {"dtype": torch.bfloat16}),
+    ],
+    ids=["solver", "guidance", "interval", "negative", "profile", "dtype"],
+)
+def test_options_reach_the_drawing(unimm, tmp_path, model_folder, options, named):
+    made = {name: named.pop(name) for name in ("profile", "dtype") if name in named}
+    model = UniMM.from_pretrained(model_folder, **made).eval()
+    expected = model.generate_image("a star", num_inference_steps=3, seed=0, **named).images[0]
+    assert drawn(unimm, tmp_path, model_folder, *options) == files.encode(expected)
+    assert drawn(unimm, tmp_path, model_folder) != files.encode(expected), "the option changes nothing"
+
+
+def test_compile_compiles_what_draws(unimm, tmp_path, model_folder, monkeypatch):
+    called = []
+    monkeypatch.setattr(UniMM, "compile_drawing", lambda self, **options: called.append(self))
+    plain = drawn(unimm, tmp_path, model_folder)
+    assert called == []
+    assert drawn(unimm, tmp_path, model_folder, "--compile") == plain
+    assert len(called) == 1
+
+
+def test_latents_are_saved_beside_the_pictures_and_serve_as_context(unimm, tmp_path, model_folder, picture):
+    options = ("--steps", 2, "--num", 2, "--out", "star.png", "--save-latents", "--model", model_folder)
+    code, out, _ = unimm("generate", "a star", *options)
+    assert code == 0
+    assert "latents star-2.safetensors" in out.splitlines()[1]
+    model = UniMM.from_pretrained(model_folder).eval()
+    latents = model.generate_image("a star", num_inference_steps=2, num_images_per_prompt=2, seed=0).latents
+    assert torch.equal(files.read_latents(tmp_path / "star-2.safetensors"), latents[1])
+    with safe_open(tmp_path / "star-2.safetensors", "pt") as file:
+        assert file.metadata() == {"prompt": "a star", "seed": "1"}
+    context = ("--image", tmp_path / "star-2.safetensors", "--image", picture)
+    with Image.open(picture) as shown:
+        expected = model.generate_image("a star", [latents[1], shown], num_inference_steps=3, seed=0).images
+    assert drawn(unimm, tmp_path, model_folder, *context) == files.encode(expected[0])
+    code, out, _ = unimm("caption", "star-2.safetensors", "--model", model_folder)
+    assert (code, out.rstrip("\n")) == (0, model.caption(latents[1]))
+
+
+def test_several_pictures_are_described_each_behind_its_name(unimm, model_folder, random_model, picture):
+    code, out, _ = unimm("caption", picture, picture, "--model", model_folder)
+    assert code == 0
+    text = random_model.caption(picture)
+    assert out.rstrip("\n") == "\n".join([f"{picture}: {text}"] * 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--solver", "heum"), ("solver", "did you mean 'heun'")),
+        (("--dtype", "float8"), ("--dtype", "float32, bfloat16, float16")),
+        (("--profile", "referense"), ("profile", "did you mean 'reference'")),
+        (("--negative", "a moon"), ("negative_prompt", "guidance_scale")),
+        (("--guidance", 2, "--interval", 0.9, 0.1), ("interval",)),
+        (("--image", "missing.png"), ("missing.png",)),
+        (("--image", "missing.safetensors"), ("missing.safetensors",)),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(unimm, tmp_path, model_folder, options, words):
+    refused(unimm("generate", "a star", "--model", model_folder, *options), *words)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_caption_and_answer_print_words_alone(unimm, model_folder, random_model, picture):

@@ -1,13 +1,23 @@
-"""Writing pictures and pages: whole or not at all."""
+"""Writing pictures, latents and pages: whole or not at all."""
 
 from __future__ import annotations
 
 import io
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unimm.model.drawing import GeneratedImages
+
+LATENTS = "latents"
+"""The one tensor of a file of latents."""
 
 
 def write(path: Path, content: bytes | str) -> Path:
@@ -32,6 +42,49 @@ def encode(image: Image.Image, suffix: str = ".png") -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format=Image.registered_extensions()[suffix.lower()])
     return buffer.getvalue()
+
+
+def encode_latents(latents: Tensor, prompt: str, seed: int) -> bytes:
+    """Return latents [N C] as the bytes of a safetensors file that says what they are of."""
+    from safetensors.torch import save
+
+    return save({LATENTS: latents.float().cpu().contiguous()}, {"prompt": prompt, "seed": str(seed)})
+
+
+def read_latents(path: Path) -> Tensor:
+    """Return the latents [N C] that a file holds as `encode_latents` made it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no tensors, or others than latents.
+    """
+    from unimm.files import read_tensors
+
+    held = read_tensors(path)
+    if list(held) != [LATENTS]:
+        raise ValueError(
+            f"{path}: expected one tensor {LATENTS!r}, as --save-latents writes, got {list(held)}"
+        )
+    return held[LATENTS].clone()
+
+
+def write_drawn(
+    drawn: GeneratedImages, out: Path, prompt: str, best_of: int, with_latents: bool
+) -> Iterator[str]:
+    """Write pictures under numbered names, their latents beside them if asked; yield a line about each."""
+    scores = drawn.scores or [None] * len(drawn.images)
+    paths = numbered(out, len(drawn.images))
+    for path, image, latents, score, seed in zip(
+        paths, drawn.images, drawn.latents, scores, drawn.seeds, strict=True
+    ):
+        write(path, encode(image, path.suffix))
+        line = f"{path}  seed {seed}"
+        if score is not None:
+            line += f"  score {score:.3f}, of {best_of} drawn"
+        if with_latents:
+            beside = write(path.with_suffix(".safetensors"), encode_latents(latents, prompt, seed))
+            line += f"  latents {beside}"
+        yield line
 
 
 def check_out(out: Path) -> Path:
