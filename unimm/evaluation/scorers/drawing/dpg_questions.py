@@ -41,7 +41,7 @@ def read_questions(path: str | Path) -> tuple[Question, ...]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"dpg questions: no file at {path}; dpg_bench.csv of the ELLA repository is meant"
+            f"dpg questions: no file at {path}; name dpg_bench.csv of TencentQQGYLab/ELLA"
         )
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

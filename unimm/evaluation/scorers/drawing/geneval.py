@@ -212,19 +212,24 @@ def _count_missing(rows: Sequence[Row], prompts: Mapping[str, int], images: int,
     if many or wrong:
         raise ValueError(
             f"geneval: expected at most {_sizes(wanted, images)}, got "
-            f"{'; '.join(wrong) or f'more than {images} of {some(many)}'}"
+            f"{'; '.join(wrong) or f'more than {images} of {_texts(many)}'}"
         )
     few = [prompt for prompt, count in each.items() if count < images]
     short = [
         f"{task}: {have[task]} of {count} prompts" for task, count in wanted.items() if have[task] < count
     ]
     if (few or short) and not allow_missing:
-        holes = [f"{len(few)} prompts have fewer pictures: {some(few)}"] if few else []
+        holes = [f"fewer pictures of {_texts(few)}"] if few else []
         raise ValueError(
             f"geneval: expected {_sizes(wanted, images)}, got {'; '.join(short + holes)}; "
             f"score what is there with allow_missing"
         )
     return sum(wanted.values()) * images - len(rows)
+
+
+def _texts(prompts: Sequence[str]) -> str:
+    """Return the first prompts, given as their metadata, and how many more there are."""
+    return some([json.loads(each).get("prompt", each) for each in prompts])
 
 
 def _sizes(prompts: Mapping[str, int], images: int) -> str:
