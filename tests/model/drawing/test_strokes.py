@@ -156,9 +156,9 @@ def test_passes_fit_the_memory_and_small_models_keep_the_usual_size(model, monke
     assert picture_bytes(large, torch.float32) > 1.5 * held
     rows = []
     hook = model.dit.register_forward_hook(lambda room, inputs, out: rows.append(len(out)))
-    monkeypatch.setattr("unimm.model.drawing.budget.CPU_BYTES", 2 * picture_bytes(dit, torch.float32))
+    monkeypatch.setattr("unimm.model.memory.CPU_BYTES", 2 * picture_bytes(dit, torch.float32))
     draw(model, num_images_per_prompt=5, num_inference_steps=1)
     hook.remove()
     assert rows == [1, 2, 2]
-    monkeypatch.setattr("unimm.model.drawing.budget.CPU_BYTES", 1)
+    monkeypatch.setattr("unimm.model.memory.CPU_BYTES", 1)
     assert pass_size(dit, torch.float32, torch.device("cpu")) == 1, "one picture is always tried"
