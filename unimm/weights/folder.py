@@ -23,19 +23,22 @@ from torch import Tensor, nn
 
 CONFIG = "config.json"
 STEM, DIFFUSERS_STEM = "model", "diffusion_pytorch_model"
+MAX_SHARD_BYTES = 5 * 10**9
 
 
 def save_folder(
     state: Mapping[str, Tensor],
     config: Mapping[str, Any],
     folder: str | Path,
-    max_shard_bytes: int = 5 * 10**9,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
     stem: str = STEM,
+    dtypes: Mapping[str, torch.dtype] | None = None,
 ) -> None:
     """Write a folder whole or not at all: into a temporary neighbour, which is then renamed.
 
     An older folder of the same name is replaced if it holds nothing but what this function writes.
-    `stem` is the first word of the files' names: DIFFUSERS_STEM for diffusers.
+    `stem` is the first word of the files' names: DIFFUSERS_STEM for diffusers. `dtypes` are those of tensors
+    that are stored in another than their own; they are cast shard by shard.
 
     Raises:
         ValueError: the folder holds other files, a tensor is larger than a shard may be, or the disk
@@ -43,14 +46,14 @@ def save_folder(
     """
     folder = Path(folder).absolute()
     _refuse_to_replace(folder, stem)
-    shards = split_into_shards(state, max_shard_bytes)
+    shards = split_into_shards(state, max_shard_bytes, dtypes)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise ValueError(f"{folder}: cannot be written: {error}") from error
     try:
-        _write(shards, config, partial, stem)
+        _write(shards, config, partial, stem, dtypes or {})
         _swap(partial, folder)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{folder}: could not be saved and was left as it was: {error}") from error
@@ -131,8 +134,10 @@ def refuse(name: str, **faults: Collection[str]) -> None:
         raise ValueError(f"{name}: the tensors do not fit; " + "; ".join(listed))
 
 
-def split_into_shards(state: Mapping[str, Tensor], max_shard_bytes: int) -> list[dict[str, Tensor]]:
-    """Return the state in consecutive parts of at most max_shard_bytes of tensor data each.
+def split_into_shards(
+    state: Mapping[str, Tensor], max_shard_bytes: int, dtypes: Mapping[str, torch.dtype] | None = None
+) -> list[dict[str, Tensor]]:
+    """Return the state in consecutive parts of at most max_shard_bytes of tensor data each, in those dtypes.
 
     Raises:
         ValueError: one tensor alone is larger.
@@ -140,13 +145,14 @@ def split_into_shards(state: Mapping[str, Tensor], max_shard_bytes: int) -> list
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, x in state.items():
-        if x.nbytes > max_shard_bytes:
-            raise ValueError(f"max_shard_bytes: {name} alone has {x.nbytes} bytes, above {max_shard_bytes}")
-        if shards[-1] and size + x.nbytes > max_shard_bytes:
+        nbytes = x.numel() * (dtypes or {}).get(name, x.dtype).itemsize
+        if nbytes > max_shard_bytes:
+            raise ValueError(f"max_shard_bytes: {name} alone has {nbytes} bytes, above {max_shard_bytes}")
+        if shards[-1] and size + nbytes > max_shard_bytes:
             shards.append({})
             size = 0
         shards[-1][name] = x
-        size += x.nbytes
+        size += nbytes
     return shards
 
 
@@ -159,18 +165,26 @@ def _index(stem: str) -> str:
 
 
 def _write(
-    shards: Sequence[Mapping[str, Tensor]], config: Mapping[str, Any], folder: Path, stem: str
+    shards: Sequence[Mapping[str, Tensor]],
+    config: Mapping[str, Any],
+    folder: Path,
+    stem: str,
+    dtypes: Mapping[str, torch.dtype],
 ) -> None:
-    _write_json(config, folder / CONFIG)
+    write_json(config, folder / CONFIG)
     names = [_single(stem)]
     if len(shards) > 1:
         names = [f"{stem}-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
         weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
-        size = sum(x.nbytes for shard in shards for x in shard.values())
-        _write_json({"metadata": {"total_size": size}, "weight_map": weight_map}, folder / _index(stem))
+        sizes = (
+            x.numel() * dtypes.get(key, x.dtype).itemsize for shard in shards for key, x in shard.items()
+        )
+        size = sum(sizes)
+        write_json({"metadata": {"total_size": size}, "weight_map": weight_map}, folder / _index(stem))
     for name, shard in zip(names, shards, strict=True):
         # Clones: safetensors refuses tensors that share memory, and stores views whole.
         plain = {key: x.detach().cpu().clone().contiguous() for key, x in shard.items()}
+        plain = {key: x.to(dtypes.get(key, x.dtype)) for key, x in plain.items()}
         save_file(plain, folder / name, metadata={"format": "pt"})
     folder.chmod(0o755)  # mkdtemp makes it private
 
@@ -205,7 +219,8 @@ def _is_ours(name: str, stem: str) -> bool:
     return name in known or (name.startswith(f"{stem}-") and name.endswith(".safetensors"))
 
 
-def _write_json(values: Mapping[str, Any], path: Path) -> None:
+def write_json(values: Mapping[str, Any], path: Path) -> None:
+    """Write a JSON object."""
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

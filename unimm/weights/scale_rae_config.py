@@ -111,6 +111,49 @@ def model_sizes(
     return sizes, _contradictions(values, sizes)
 
 
+def new_config(sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config.json of a model that never had one.
+
+    Args:
+        sizes: in the form that `model_sizes` gives, and besides "tower", the vision tower's hub id, and
+            "drawn", None where its latents are drawn.
+    """
+    llm, dit = sizes["llm"], sizes["dit"]
+    own = sizes["body"] == "ddt" and dit["head_width"] != dit["width"]
+    depth = dit["depth"] + (dit.get("head_depth", 0) if sizes["body"] == "ddt" else 0)
+    values = {
+        "architectures": ["ScaleRAEQwenForCausalLM"],
+        "model_type": MODEL_TYPE,
+        "vocab_size": llm["vocab_size"],
+        "hidden_size": llm["width"],
+        "num_hidden_layers": llm["depth"],
+        "num_attention_heads": llm["heads"],
+        "num_key_value_heads": llm["key_value_heads"],
+        "intermediate_size": llm["mlp_width"],
+        "max_position_embeddings": llm["context"],
+        "tie_word_embeddings": llm["tied_embeddings"],
+        "rope_theta": llm["rope_theta"],
+        "rms_norm_eps": llm["norm_eps"],
+        "initializer_range": llm["init_std"],
+        "mm_vision_tower_aux_list": [sizes["tower"]],
+        "mm_vision_tower_aux_token_len_list": [sizes["num_queries"]],
+        "vision_tower_aux_token_len_list": [sizes["num_queries"]],
+        "mm_projector_type": f"mlp{sizes['projector_depth']}x_gelu",
+        "mm_use_im_patch_token": False,
+        "image_aspect_ratio": "square",
+        "vision_loss": "ddt-loss" if sizes["body"] == "ddt" and not own else "diffusion-loss",
+        "diffusion_model_channels": dit["channels"],
+        "diffusion_model_z_channels": dit["condition_width"],
+        "diffusion_model_hidden_size": [dit["width"], dit["head_width"]] if own else dit["width"],
+        "diffusion_model_depth": [dit["depth"], dit["head_depth"]] if own else depth,
+        "diffusion_model_heads": [dit["heads"], dit["head_heads"]] if own else dit["heads"],
+        "ddt_encoder_depth": dit["depth"],
+        "diffusion_base_dim": sizes["shift_base"],
+        "diffusion_class_dropout_prob": sizes["null_probability"],
+    }
+    return ONLY | values | ({"generation_alignment_tower": "decoder"} if sizes["drawn"] else {})
+
+
 def refuse_contradictions(found: Sequence[Contradiction], name: str) -> None:
     """Raise one ValueError that names every field and both numbers, if there are any."""
     if found:

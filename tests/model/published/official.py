@@ -252,7 +252,7 @@ def recorded_codec() -> Codec:
 
 
 def recorded_webssl() -> Codec:
-    """Return the recorded DINOv2-like tower, with a decoder of SigLIP latents of the same sizes."""
+    """Return the recorded DINOv2-like tower, with a random decoder of its latents."""
     tensors, _ = recorded("scale_rae/webssl_like_tiny")
     tower = {n.removeprefix("dinov2."): x for n, x in tensors.items() if n.startswith("dinov2.")}
     width, _, patch, _ = tower["embeddings.patch_embeddings.projection.weight"].shape
@@ -261,12 +261,12 @@ def recorded_webssl() -> Codec:
         "model_type": "dinov2",
         "hidden_size": width,
         "num_hidden_layers": len({name.split(".")[2] for name in tower if name.startswith("encoder.layer.")}),
-        "num_attention_heads": 2,
+        "num_attention_heads": 1,  # no tensor tells it
         "mlp_ratio": tower["encoder.layer.0.mlp.fc1.weight"].shape[0] // width,
         "image_size": side * patch,
         "patch_size": patch,
     }
-    return replace(recorded_codec(), tower=tower, tower_config=config)
+    return replace(random_codec(side**2, width, patch), tower=tower, tower_config=config)
 
 
 def random_codec(tokens: int, channels: int, patch: int = 2, seed: int = 0) -> Codec:

@@ -18,7 +18,7 @@ from unimm.model.loading import check_tokenizer, compare, expected
 from unimm.model.published.codec import DrawnCodec, Tower, open_decoder, open_tower, open_vae
 from unimm.model.published.origin import NONE, Origin, read_statistics, tokenizer_folder
 from unimm.model.published.parts import find_part, sources
-from unimm.model.published.tables import computed_tables, kept_tables
+from unimm.model.published.tables import constants_of, kept_tables
 from unimm.shapes import side_of
 from unimm.text.chat import ChatSettings
 from unimm.text.tokenizer import load_qwen_tokenizer
@@ -96,7 +96,7 @@ def open_published(
     stray = _without_tied_head(state, settings, folder)
     compare(str(folder), state, *expected(cls, config))
     check_tokenizer(tokenizer, config)
-    constants = kept_tables(names, _constants(cls, config), theirs)
+    constants = kept_tables(names, constants_of(cls, config), theirs)
     origin = Origin(
         config=values,
         decoder_config=codec.values,
@@ -154,13 +154,6 @@ def _without_tied_head(state: dict[str, Tensor], settings: ModelSettings, folder
         stacklevel=4,
     )
     return {LM_HEAD: stored}
-
-
-def _constants(cls: type[PreTrainedModel], config: UniMMConfig) -> dict[str, Tensor]:
-    """Return the constant tables of the diffusion transformer, by their names in the whole model."""
-    with torch.device("meta"):
-        plan = cls(config)
-    return {f"dit.{name}": x for name, x in computed_tables(plan.dit).items()}
 
 
 def _refuse_options(folder: Path, options: Mapping[str, Any]) -> None:

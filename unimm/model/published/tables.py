@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
+from unimm.model.config import UniMMConfig
 from unimm.weights.folder import check_tables
 from unimm.weights.keymap import KeyMap, changes
 
@@ -16,11 +18,13 @@ HALF_TOLERANCE = 1e-2
 """Of tables stored in 16 bits, which round them to 2^-8."""
 
 
-def computed_tables(body: nn.Module) -> dict[str, Tensor]:
-    """Return the constants of a planned body, which has no storage, in float32 on the CPU."""
+def constants_of(cls: type[PreTrainedModel], config: UniMMConfig) -> dict[str, Tensor]:
+    """Return the constants of a model's diffusion transformer by their names in the whole, float32."""
+    with torch.device("meta"):
+        body = cls(config).dit
     body.positions = torch.empty(0, device="cpu")  # they are computed where this one is
     body.reset_tables()
-    return {name: x for name, x in body.named_buffers() if not x.is_meta}
+    return {f"dit.{name}": x for name, x in body.named_buffers() if not x.is_meta}
 
 
 def kept_tables(
