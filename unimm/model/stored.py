@@ -21,7 +21,7 @@ from unimm.model.loading import (
 )
 from unimm.model.profile import Profile, as_profile
 from unimm.model.published import PARTS, is_published, open_published
-from unimm.model.verifying.calibrated import load_calibrations, save_calibrations
+from unimm.model.verifying.calibrated import load_calibrations, save_calibrations, still_true
 from unimm.text.tokenizer import load_tokenizer
 from unimm.verify.calibrations import Calibrations
 from unimm.weights.whole import save_whole
@@ -132,10 +132,11 @@ class StoredModel(PreTrainedModel):
         if dtype is not None:
             parameters = {key for key, _ in self.named_parameters(remove_duplicate=False)}
             state = {key: value.to(dtype) if key in parameters else value for key, value in state.items()}
+        calibrations = still_true(self.calibrations, state)  # what writes the weights empties the state
 
         def write(folder: Path) -> None:
             super(StoredModel, self).save_pretrained(folder, state_dict=state, **options)
-            save_calibrations(folder, self.calibrations, state)
+            save_calibrations(folder, calibrations)
             if self.tokenizer is not None:
                 self.tokenizer.save_pretrained(folder)
 

@@ -69,9 +69,15 @@ def load_calibrations(folder: Path, state: Mapping[str, Tensor]) -> Calibrations
     return found
 
 
-def save_calibrations(folder: Path, calibrations: Calibrations, state: Mapping[str, Tensor]) -> None:
-    """Write calibrations to a model's folder if they are of the weights that are saved there."""
-    if calibrations.maps and calibrations.weights == weights_mark(state):
+def still_true(calibrations: Calibrations, state: Mapping[str, Tensor]) -> Calibrations:
+    """Return the calibrations if they are of these weights, and none otherwise."""
+    measured = calibrations.maps and calibrations.weights == weights_mark(state)
+    return calibrations if measured else Calibrations()
+
+
+def save_calibrations(folder: Path, calibrations: Calibrations) -> None:
+    """Write calibrations, if there are any, to a model's folder."""
+    if calibrations.maps:
         write_calibrations(folder / FILE, calibrations)
 
 
