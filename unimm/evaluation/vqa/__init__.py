@@ -1,0 +1,1 @@
+"""Benchmarks of answers to questions about pictures: data, prompts, answers, records, card."""

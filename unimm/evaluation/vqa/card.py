@@ -1,0 +1,83 @@
+"""The card of a run of questions: what was asked, of whom, how it was scored, and how far it may be off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from unimm.evaluation.bootstrap import RESAMPLES, intervals
+from unimm.evaluation.card import FORMAT, rows_of, said
+from unimm.evaluation.run import now, software
+from unimm.evaluation.scored import Scored
+from unimm.evaluation.scorers import SCORERS
+from unimm.evaluation.vqa.tasks import Task
+
+_FEW_GROUPS = 5_000
+_FEWER_RESAMPLES = 1_000  # for larger sets: their intervals are narrow, and memory and minutes are not free
+
+
+def make_card(
+    task: Task,
+    protocol: tuple[str, str],
+    run: Mapping[str, Any],
+    scored: Scored,
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the card, plain values only.
+
+    Args:
+        task: the benchmark.
+        protocol: by which it was asked, and by which it was scored.
+        run: what `run.json` holds.
+        scored: by the task's scorer.
+        facts: `n` questions answered or failed, digests of questions and pictures, what was left out,
+            the policy.
+    """
+    resamples = RESAMPLES if len(set(scored.groups)) <= _FEW_GROUPS else _FEWER_RESAMPLES
+    counted = set(scored.tasks)
+    leaves = {
+        name: leaf if name in counted else replace(leaf, n=facts["n"])
+        for name, leaf in intervals(scored, resamples=resamples).items()
+    }
+    scorer = SCORERS[task.name]
+    return {
+        "format": FORMAT,
+        "metric": f"{task.name}@{protocol[0]}",
+        "benchmark": task.name,
+        "scale": task.scale,
+        "scores": {name: leaf.to_dict() for name, leaf in leaves.items()},
+        "expected_n": task.size,
+        "unparsed": scored.unparsed,
+        "failed": scored.failed,
+        "scorer": {"name": scorer.name, "version": scorer.version, "protocol": protocol[1]},
+        "notes": list(task.notes),
+        **facts,
+        "run": dict(run),
+        "software": software(),
+        "date": now(),
+    }
+
+
+def table(card: Mapping[str, Any]) -> str:
+    """Return the scores as a table, then what must be said with them."""
+    rows = [("", card["metric"], "n")]
+    rows += [(name, said(leaf, card["scale"]), str(leaf.n)) for name, leaf in rows_of(card)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [f"| {row[0]:{widths[0]}} | {row[1]:>{widths[1]}} | {row[2]:>{widths[2]}} |" for row in rows]
+    rule = f"|{'-' * (widths[0] + 2)}|{'-' * (widths[1] + 1)}:|{'-' * (widths[2] + 1)}:|"
+    return "\n".join([lines[0], rule, *lines[1:], "", *warnings(card)])
+
+
+def warnings(card: Mapping[str, Any]) -> Sequence[str]:
+    """Return lines that say of what the numbers are."""
+    expected = card["expected_n"]
+    part = "" if expected in (None, card["n"]) else f" of {expected} in the published split"
+    counted = {name: card[name] for name in ("unparsed", "failed")} | card["left_out"]
+    lines = [
+        f"n = {card['n']} questions{part}; "
+        + "; ".join(f"{name} {count}" for name, count in counted.items()),
+        f"unparsed answers count as {card['policy']!r}; "
+        f"OCR tokens {'in' if card['run']['ocr'] else 'not in'} the prompt",
+    ]
+    return [*lines, *card["notes"]]
