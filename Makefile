@@ -6,13 +6,14 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+LMMS := .venv-lmms-eval
 # 3.11 first: constraints.txt was tested with it. A name may exist and not run (version managers leave such), so each is run.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-slow check tiny install install-dev clean
+.PHONY: help demo test test-slow test-lmms-eval check tiny install install-dev clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
@@ -27,6 +28,10 @@ test: install-dev  ## set up, then run the test suite (under 10 minutes on two c
 test-slow: install-dev  ## the long tests: many ranks, kill and resume (under 40 minutes)
 	$(BIN)/python -m pytest -q -m slow || { code=$$?; [ $$code -eq 5 ] && echo "no slow test selected"; }
 
+test-lmms-eval: install-dev  ## make lmms-eval's own environment (3 GB) and run tasks with tiny in it
+	$(BIN)/python -m tools.lmms_eval_env $(LMMS) $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)")
+	UNIMM_LMMS_EVAL=$(LMMS) $(BIN)/python -m pytest -q tests/harness
+
 check: install-dev  ## format and lint
 	$(BIN)/ruff format .
 	$(BIN)/ruff check .
@@ -39,7 +44,7 @@ install: $(VENV)/.installed  ## make .venv and install the library
 install-dev: $(VENV)/.installed-dev  ## the same with what training, evaluation and the tests need
 
 clean:  ## remove what the targets above wrote, .venv included
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LMMS) demo build dist *.egg-info .pytest_cache .ruff_cache
 
 $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "unimm needs Python 3.11 or later, found $$(python3 --version 2>&1 || echo none);" \
