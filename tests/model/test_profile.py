@@ -11,6 +11,9 @@ import torch
 
 from tests.model.small import small_model
 from unimm.model import PROFILES, UniMM
+from unimm.model.context import Context
+from unimm.model.inputs import batch_of, rows_of
+from unimm.parts import Image, Text, Turn
 
 
 def test_a_model_is_standard_until_it_is_told_otherwise(tmp_path):
@@ -58,3 +61,87 @@ def test_the_sampler_is_the_profiles_unless_one_is_named():
     model.profile = "reference"
     assert torch.equal(model.generate_image("a", **options).latents, published)
     assert torch.equal(model.generate_image("a", sampler="clean", **options).latents, clean)
+
+
+SEE = [Turn("user", (Image(latents=torch.linspace(-2, 2, 72).view(9, 8)), Text("What is it?")))]
+DRAW = [Turn("user", (Text("Draw a star"),)), Turn("assistant", (Image(target=True),))]
+REDRAW = [*SEE, *DRAW]
+
+
+def rows(*conversations):
+    model = small_model()
+    return model, batch_of(model, rows_of(model, conversations, open_turn=False))
+
+
+def is_rounded(x):
+    return torch.equal(x, x.bfloat16().float())
+
+
+def test_what_enters_beside_a_picture_is_rounded_and_nothing_else():
+    model, batch = rows(SEE, DRAW, REDRAW)
+    exact = model.embed(batch)
+    model.profile = "reference"
+    found = model.embed(batch)
+    assert is_rounded(found[0])
+    assert torch.equal(found[0], exact[0].bfloat16().float())
+    assert torch.equal(found[1], exact[1])
+    queries = next(run for run in batch.query_runs if run.row == 2)
+    place = slice(queries.start, queries.start + queries.length)
+    assert torch.equal(found[2, place], model.queries(1)[0]), "queries are not"
+    assert is_rounded(torch.cat([found[2, : place.start], found[2, place.stop :]]))
+    assert torch.equal(model.embed(batch, rounds=False), exact)
+
+
+@torch.no_grad()
+def test_the_first_norm_rounds_where_all_that_enters_is_rounded():
+    model, batch = rows(SEE, DRAW, REDRAW)
+    exact = model(batch)
+    normed = []
+    norm = model.llm.model.layers[0].input_layernorm
+    model.llm.model.layers[0].self_attn.q_proj.register_forward_hook(lambda m, x, y: normed.append(x[0]))
+    model.profile = "reference"
+    found = model(batch)
+    token = normed[0] / norm.weight
+    assert is_rounded(token[0])
+    assert not any(is_rounded(token[row]) for row in (1, 2))
+    assert torch.equal(found[1], exact[1])
+    assert not norm._forward_hooks, "the model is left as it was"
+
+
+@torch.no_grad()
+def test_a_picture_may_stand_alone_or_in_a_batch_when_rounded():
+    model, batch = rows(SEE, DRAW, REDRAW)
+    model.profile = "reference"
+    alone = model(batch_of(model, rows_of(model, [SEE], open_turn=False)))
+    torch.testing.assert_close(model(batch)[0, : alone.shape[1]], alone[0], rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_pixels_and_features_are_rounded_on_their_way_through_the_tower():
+    model, pixels = small_model(), torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    exact, encoder = model.encode_image(pixels), model.encoder
+    model.profile = "reference"
+    hidden = encoder.hidden(encoder.standardise(pixels).bfloat16().float()).bfloat16()
+    features = torch.nn.functional.layer_norm(hidden, (8,), eps=1e-6)  # in bfloat16, as published
+    expected = model.statistics.normalise(features)
+    torch.testing.assert_close(model.encode_image(pixels), expected, rtol=0, atol=0)
+    assert not torch.equal(model.encode_image(pixels), exact)
+
+
+def test_training_rounds_nothing():
+    model, batch = rows(SEE, REDRAW)
+    batch.target_latents = torch.zeros(1, 9, 8)
+    losses = []
+    for name in PROFILES:
+        model.profile = name
+        losses.append(model.training_losses(batch, generator=torch.Generator().manual_seed(0)))
+    assert losses[0] == losses[1]
+
+
+def test_a_rounding_profile_remembers_nothing_of_a_conversation():
+    model = small_model()
+    model.profile = "reference"
+    context, row = Context(model), rows_of(model, [SEE], open_turn=True)[0]
+    first = context.read(row)
+    assert torch.equal(context.read(row), first)
+    assert torch.equal(Context(model).read(row), first)

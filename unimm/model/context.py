@@ -30,6 +30,8 @@ class Context:
     def read(self, row: Rendered) -> Tensor:
         """Bring the memory to hold exactly `row`; return the state [D] of its last position."""
         known = min(self._common(row), len(row.ids) - 1)  # the last one is read again: its state is wanted
+        if self._model.profile.rounds_embeddings:
+            known = 0  # what is rounded depends on all of the row; nor does the published code remember
         self._memory.cut(known)
         self._row = row
         embeds = self._embed(row)
@@ -39,12 +41,12 @@ class Context:
         """Read one more token; return its state [D]."""
         self._row.add([token], labelled=False)
         ids = torch.tensor([[token]], device=self._model.device)
-        return self._memory.extend(self._model.entered(self._model.llm.get_input_embeddings()(ids)))[0, -1]
+        return self._memory.extend(self._model.llm.get_input_embeddings()(ids))[0, -1]
 
     def ask_queries(self) -> Tensor:
         """Return the query states [1 Q D] at this point; the queries are forgotten again."""
         before = len(self._memory)
-        states = self._memory.extend(self._model.entered(self._model.queries(1)))
+        states = self._memory.extend(self._model.queries(1))
         self._memory.cut(before)
         return states
 
@@ -56,7 +58,7 @@ class Context:
         self._row.runs.append(Slots(len(self._row.ids), count, False))
         self._row.images.append(part)
         self._row.add([slot] * count, labelled=False)
-        self._memory.extend(self._model.entered(self._model.projector(seen)))
+        self._memory.extend(self._model.projector(seen))
 
     def _embed(self, row: Rendered) -> Tensor:
         return self._model.embed(batch_of(self._model, [row]))

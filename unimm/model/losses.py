@@ -28,7 +28,7 @@ class Losses(NamedTuple):
 
 def training_losses(model: UniMM, batch: Batch, noise_draws: int, generator: torch.Generator) -> Losses:
     """Return both losses; documented at `UniMM.training_losses`."""
-    states = model(batch)
+    states = model(batch, rounds=False)  # as published: only pictures seen at inference are rounded
     ce = cross_entropy(model, states, batch.labels)
     if not batch.context_runs:
         ce = ce + 0 * model.projector(_nothing_seen(model)).sum()
@@ -66,7 +66,17 @@ def flow_loss(
     if settings.dit.guidable:
         lot = torch.rand(len(x), generator=generator, device=generator.device).to(x.device)
         dropped = lot < settings.null_probability
-    return velocity_loss(lambda x_t, t: model.velocity(x_t, t, conditions, dropped), x, noise, t).mean()
+    return flow_errors(model, conditions, x, noise, t, dropped).mean()
+
+
+def flow_errors(
+    model: UniMM, conditions: Tensor, x: Tensor, noise: Tensor, t: Tensor, dropped: Tensor | None = None
+) -> Tensor:
+    """Return the flow loss [J] of latents x [J N C] for given noise [J N C] and times t [J].
+
+    Where dropped [J] (bool) is true, the null condition stands in for conditions [J N Z].
+    """
+    return velocity_loss(lambda x_t, t: model.velocity(x_t, t, conditions, dropped), x, noise, t)
 
 
 def _nothing_seen(model: UniMM) -> Tensor:

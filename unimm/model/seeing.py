@@ -6,12 +6,17 @@ sees what it drew as it sees any picture: decoded and encoded.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from unimm.latents.pixels import resize_pixels
+from unimm.llm.rounding import first_norm_rounded, rounded
+from unimm.model.placing import device_of
+from unimm.parts import Batch, Run
 from unimm.shapes import expect
 
 if TYPE_CHECKING:
@@ -66,6 +71,18 @@ def rounded_latents(encoder, pixels: Tensor) -> Tensor:
     return rounded(encoder.norm(rounded(features)))
 
 
-def rounded(x: Tensor) -> Tensor:
-    """Return the nearest bfloat16 numbers, in the dtype of x."""
-    return x.to(torch.bfloat16).to(x.dtype)
+def rows_of(runs: Sequence[Run], batch: Batch) -> Tensor:
+    """Return which rows of a batch have one of these runs, bool [B]."""
+    found = torch.zeros(len(batch.input_ids), dtype=torch.bool, device=batch.input_ids.device)
+    found[[run.row for run in runs]] = True
+    return found
+
+
+def beside_a_picture(model: UniMM) -> AbstractContextManager[None]:
+    """Return a context in which the LLM reads what stands in one row with a picture, part by part.
+
+    Each part is embedded with rounds=None where it holds the picture, else with the profile's word.
+    """
+    if not model.profile.rounds_embeddings:
+        return nullcontext()
+    return first_norm_rounded(model.llm, torch.ones(1, 1, dtype=torch.bool, device=device_of(model.llm)))

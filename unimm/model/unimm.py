@@ -17,12 +17,13 @@ from unimm.latents.statistics import LatentStatistics
 from unimm.llm.decoding import llm_states
 from unimm.llm.queries import QueryTokens
 from unimm.llm.qwen import build_llm
+from unimm.llm.rounding import first_norm_rounded, rounded
 from unimm.llm.splice import gather, splice
 from unimm.model.config import DRAWING_BODIES, UniMMConfig
 from unimm.model.drawing import GeneratedImages, compile_drawing, generate_image
 from unimm.model.losses import Losses, training_losses
 from unimm.model.responding import Event, Reply, collect, respond
-from unimm.model.seeing import decode_latents, encode_image, encode_target, to_seen
+from unimm.model.seeing import decode_latents, encode_image, encode_target, rows_of, to_seen
 from unimm.model.speaking import answer, caption
 from unimm.model.stored import StoredModel
 from unimm.model.verifying import Verdicts, Verifier, verify
@@ -65,24 +66,43 @@ class UniMM(StoredModel):
 
     # States.
 
-    def embed(self, batch: Batch) -> Tensor:
-        """Return [B T D]: token embeddings with images and queries in their places."""
+    def embed(self, batch: Batch, rounds: bool | None = None) -> Tensor:
+        """Return [B T D]: token embeddings with images and queries in their places.
+
+        Args:
+            batch: rows with the latents that are seen.
+            rounds: whether all rows are rounded to bfloat16, but for their queries; None rounds the rows that
+                see a picture, where the profile has it so.
+        """
         embeds = self.llm.get_input_embeddings()(batch.input_ids)
         if batch.context_runs:
             if batch.context_latents is None:
                 raise ValueError(f"context_latents: expected {len(batch.context_runs)} images, got none")
             embeds = splice(embeds, self.projector(batch.context_latents), batch.context_runs)
+        rows = self._rounded_rows(batch, rounds)
+        if rows is not None:
+            embeds = torch.where(rows[:, None, None], rounded(embeds), embeds)
         if batch.query_runs:
             embeds = splice(embeds, self.queries(len(batch.query_runs)), batch.query_runs)
         return embeds
 
-    def entered(self, embeds: Tensor) -> Tensor:
-        """Return embeddings as they enter the LLM: as they are, or rounded where the profile has it so."""
-        return embeds
+    def forward(self, batch: Batch, rounds: bool | None = None) -> Tensor:
+        """Return the LLM's states [B T D] after the final norm; states on the padding mean nothing.
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Return the LLM's states [B T D] after the final norm; states on the padding mean nothing."""
-        return llm_states(self.llm, self.embed(batch))
+        Arguments as in `embed`.
+        """
+        embeds, rows = self.embed(batch, rounds), self._rounded_rows(batch, rounds)
+        if rows is None:
+            return llm_states(self.llm, embeds)
+        with first_norm_rounded(self.llm, (rows & ~rows_of(batch.query_runs, batch))[:, None]):
+            return llm_states(self.llm, embeds)
+
+    def _rounded_rows(self, batch: Batch, asked: bool | None) -> Tensor | None:
+        """Return which rows [B] are rounded; None where none is."""
+        if not (self.profile.rounds_embeddings if asked is None else asked):
+            return None
+        seeing = rows_of(batch.context_runs, batch)
+        return seeing if asked is None else torch.ones_like(seeing)
 
     def query_states(self, batch: Batch) -> Tensor:
         """Return what the LLM intends to draw: its states at the query runs, [J Q D]."""
@@ -204,8 +224,11 @@ class UniMM(StoredModel):
         """Describe a picture (anything the loader opens, or latents [N C]), or each of a list.
 
         Args:
-            image: the picture.
+            image: the picture; a list may mix pictures and latents.
             max_new_tokens: longest description, 64.
+            temperature: words are drawn by chance, at 1 as the model gives it; None is the likeliest words.
+            top_p: of the chance, what the likeliest words make up is kept, 1.
+            seed: of the first picture's words; the others take the numbers after it.
         """
         return caption(self, image, **options)
 
@@ -217,6 +240,7 @@ class UniMM(StoredModel):
             question: the question, or a list.
             choices: if given, the likeliest of these answers is returned instead of free words.
             max_new_tokens: longest free answer, 32.
+            temperature, top_p, seed: of a free answer, as in `caption`.
         """
         return answer(self, image, question, **options)
 

@@ -7,6 +7,8 @@ import math
 import torch
 
 from tests.model.small import small_tokenizer
+from unimm.llm.decoding import llm_states
+from unimm.llm.rounding import first_norm_rounded
 from unimm.model.inputs import batch_of
 from unimm.parts import Image, Text, Turn
 from unimm.text.chat import open_image, render
@@ -22,8 +24,13 @@ def row(*parts: Image | str):
 
 
 @torch.no_grad()
-def logits(model, rendered) -> torch.Tensor:
-    return model.llm.lm_head(model(batch_of(model, [rendered]))[0])
+def logits(model, rendered, said=()) -> torch.Tensor:
+    """All logits of a row and of tokens said after it, which no profile rounds."""
+    embeds = model.embed(batch_of(model, [rendered]))
+    places = torch.tensor([[model.profile.rounds_embeddings] * embeds.shape[1] + [False] * len(said)])
+    tokens = model.llm.get_input_embeddings()(torch.tensor(said, dtype=torch.long))
+    with first_norm_rounded(model.llm, places):
+        return model.llm.lm_head(llm_states(model.llm, torch.cat([embeds, tokens[None]], dim=1))[0])
 
 
 def certainty(given: torch.Tensor) -> float:
@@ -73,9 +80,9 @@ def p_yes(model, latents, prompt, yes, no) -> float:
 def answer_logits(model, latents, prompt, yes, no, longest=8) -> float:
     """Decode by reading everything again for each token, then walk the answer as the published code does."""
     rendered, marks = question(latents, prompt), special_ids(small_tokenizer())
-    yes_logit = no_logit = None
+    yes_logit, no_logit, said = None, None, []
     for _ in range(longest):
-        last = logits(model, rendered)[-1]
+        last = logits(model, rendered, said)[-1]
         open_to = last.clone()
         open_to[[marks.image_start, marks.image_slot, marks.image_end]] = -torch.inf
         token = int(open_to.argmax())
@@ -85,7 +92,7 @@ def answer_logits(model, latents, prompt, yes, no, longest=8) -> float:
             no_logit = last[token].double()
         if token == marks.turn_end:
             break
-        rendered.add([token], labelled=False)
+        said.append(token)
     if yes_logit is not None:
         return float(SOFTPLUS(yes_logit))
     return NEITHER if no_logit is None else float(-SOFTPLUS(no_logit))

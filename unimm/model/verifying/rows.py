@@ -14,6 +14,7 @@ from unimm.llm.shared import Beginnings, Branches
 from unimm.model.inputs import check_length, tokenizer_of
 from unimm.model.memory import that_fit
 from unimm.model.placing import device_of
+from unimm.model.seeing import beside_a_picture
 from unimm.parts import IGNORED, Batch, Image
 from unimm.request import PASS, passes
 from unimm.text.chat import Rendered, Slots, collate
@@ -68,7 +69,9 @@ class PromptRows:
         branches = beginnings.branch(torch.tensor([places[begin] for begin in begins], device=device))
         batch = self._batch([self._rests[owner] for owner in owners], latents)
         lengths = batch.attention_mask.sum(1)
-        return Reading(branches, batch, branches.extend(self.model.embed(batch), lengths), lengths)
+        with beside_a_picture(self.model):
+            states = branches.extend(self.model.embed(batch), lengths)
+        return Reading(branches, batch, states, lengths)
 
     def values(self, states: Tensor, value: Callable[[Tensor, slice], Tensor]) -> Tensor:
         """Return `value(logits [k V], which)`, [K], of states [K D]: never more logits at a time than fit."""
@@ -85,7 +88,9 @@ class PromptRows:
         if self._read is None or self._read[0] != begins:
             batch = self._batch([Rendered(list(begin), [IGNORED] * len(begin)) for begin in begins])
             lengths = batch.attention_mask.sum(1)
-            self._read = begins, Beginnings(self.model.llm, self.model.embed(batch), lengths)
+            embeds = self.model.embed(batch, rounds=self.model.profile.rounds_embeddings)
+            with beside_a_picture(self.model):
+                self._read = begins, Beginnings(self.model.llm, embeds, lengths)
         return self._read[1], {begin: place for place, begin in enumerate(begins)}
 
     def _batch(self, rows: Sequence[Rendered], latents: Tensor | None = None) -> Batch:
