@@ -1,5 +1,7 @@
 """Every judge can be had by name, keeps its protocol, and says whether it ever ran on its real weights."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -82,3 +84,14 @@ def test_detections_of_unequal_lengths_are_refused():
     ):
         with pytest.raises(ValueError, match="detections: expected"):
             Detections(*wrong)
+
+
+def test_the_page_of_judges_tells_what_the_table_tells():
+    page = (Path(__file__).parents[3] / "docs" / "judges.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("|")][2:]
+    said = [[cell.replace("`", "") for cell in row] for row in rows]
+    assert said == [
+        [kind, f"{name}:{entry.sources}".rstrip(":"), entry.official, entry.run_on_real_weights]
+        for kind, table in JUDGES.items()
+        for name, entry in table.items()
+    ]
