@@ -103,8 +103,10 @@ def test_results_of_the_official_script_are_read():
         (lambda rows: [{**rows[0], "metadata": "{"}], "metadata: expected JSON, got '{'"),
         (lambda rows: [{**rows[0], "metadata": "[]"}], "metadata: expected a JSON object"),
         (lambda rows: [{"image": "a", "metadata": rows[0]["metadata"]}], "expected a field 'detections'"),
-        (lambda rows: [{**rows[0], "detections": [{**DOG, "box": [1, 2, 3]}]}], "boxes of 4 numbers"),
-        (lambda rows: [{**rows[0], "detections": [{**DOG, "score": None}]}], "score: expected float or int"),
+        (lambda rows: [{**rows[0], "detections": [{**DOG, "box": [1, 2, 3]}]}], "of 4 numbers and a score"),
+        (lambda rows: [{**rows[0], "detections": [{**DOG, "score": None}]}], "and a score, got .*None"),
+        (lambda rows: [{**rows[0], "detections": [{**DOG, "score": float("nan")}]}], "expected finite"),
+        (lambda rows: [{**rows[0], "detections": [{"box": []}]}], "expected detections with a class"),
     ],
 )
 def test_bad_records_are_named(change, said):

@@ -102,7 +102,7 @@ def fixed(
         for picture in answers:
             _expect_answers(item, asked, picture)
         scores = [score_picture(asked, each) for each in answers]
-        raw = np.mean([raw for raw, _ in scores], axis=0)
+        raw = [sum(column) / pictures for column in zip(*(raw for raw, _ in scores), strict=True)]
         tally.add(item, [zeroed for _, zeroed in scores], asked, raw)
         tally.count_unparsed(answers, asked)
     return tally.scored(records)
@@ -193,7 +193,7 @@ class _Tally:
         raw: Sequence[float],
     ) -> None:
         """Count a prompt: scores per picture and question, and what its questions say of categories."""
-        self._count("overall", item, np.mean([np.mean(picture) for picture in zeroed]))
+        self._count("overall", item, sum(sum(picture) / len(picture) for picture in zeroed) / len(zeroed))
         for question, value in zip(asked.values(), raw, strict=True):
             self._count(f"L1 {question.broad}", item, value)
             self._count(f"L2 {question.detailed}", item, value)

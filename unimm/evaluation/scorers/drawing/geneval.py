@@ -126,23 +126,30 @@ def judge_record(record: Mapping[str, Any], rules: Rules) -> Verdict:
 def kept(record: Mapping[str, Any], metadata: Mapping[str, Any], rules: Rules) -> dict[str, Found]:
     """Return what the rules keep of a record's detections, of the classes that its prompt names."""
     where = _where(record)
-    by_class: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    by_class: dict[str, list[Mapping[str, Any]]] = {name: [] for name in classes_of(metadata)}
     for detection in field(record, "detections", list, where):
-        by_class[field(detection, "class", str, where)].append(detection)
+        name = detection.get("class")
+        if name in by_class:
+            by_class[name].append(detection)
+        elif not isinstance(name, str):
+            raise ValueError(f"{where}: expected detections with a class, got {detection}")
     return {
-        name: _kept(by_class[name], metadata["tag"], rules, f"{where}: {name}")
-        for name in classes_of(metadata)
-        if name in by_class
+        name: _kept(detections, metadata["tag"], rules, where)
+        for name, detections in by_class.items()
+        if detections
     }
 
 
 def _kept(detections: Sequence[Mapping[str, Any]], tag: str, rules: Rules, where: str) -> Found:
-    boxes = np.array([field(each, "box", list, where) for each in detections], np.float64)
-    scores = np.array([field(each, "score", (float, int), where) for each in detections], np.float64)
-    if boxes.shape != (len(detections), 4) or not np.isfinite(boxes).all() or not np.isfinite(scores).all():
-        raise ValueError(f"{where}: expected boxes of 4 numbers and scores, got {detections}")
-    order = select(boxes, scores, tag, rules)
-    return Found(boxes[order], [detections[index].get("color") for index in order])
+    rows = [(*each.get("box", ()), each.get("score")) for each in detections]
+    for row, detection in zip(rows, detections, strict=True):
+        if len(row) != 5 or not all(type(number) in (float, int) for number in row):
+            raise ValueError(f"{where}: expected a box of 4 numbers and a score, got {detection}")
+    table = np.array(rows, np.float64)
+    if not np.isfinite(table).all():
+        raise ValueError(f"{where}: expected finite boxes and scores, got {list(detections)}")
+    order = select(table[:, :4], table[:, 4], tag, rules)
+    return Found(table[order, :4], [detections[index].get("color") for index in order])
 
 
 def summarise(

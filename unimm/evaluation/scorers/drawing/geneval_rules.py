@@ -6,6 +6,7 @@ found is given by plain arrays, so the rules know no detector and no colour clas
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,8 +77,9 @@ def select(boxes: np.ndarray, scores: np.ndarray, tag: str, rules: Rules = OFFIC
         scores: [K] in [0, 1].
         tag: of the prompt.
     """
-    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
-    order = order[np.asarray(scores, np.float64)[order] > rules.least_score(tag)][: rules.max_objects]
+    scores = np.asarray(scores, np.float64)
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] > rules.least_score(tag)][: rules.max_objects]
     if rules.max_overlap == 1:
         return order
     kept: list[int] = []
@@ -111,12 +113,15 @@ def relative_position(
         b: the same.
         position_threshold: that part.
     """
-    offset = np.array([(a[i] + a[i + 2]) / 2 - (b[i] + b[i + 2]) / 2 for i in (0, 1)])
-    sizes = np.array([abs(a[i + 2] - a[i]) + abs(b[i + 2] - b[i]) for i in (0, 1)])
-    shrunk = np.maximum(np.abs(offset) - position_threshold * sizes, 0) * np.sign(offset)
-    if (np.abs(shrunk) < _TOUCHING).all():
+    offset = [(a[i] + a[i + 2]) / 2 - (b[i] + b[i + 2]) / 2 for i in (0, 1)]
+    sizes = [abs(a[i + 2] - a[i]) + abs(b[i + 2] - b[i]) for i in (0, 1)]
+    shrunk = [
+        math.copysign(max(abs(way) - position_threshold * size, 0), way)
+        for way, size in zip(offset, sizes, strict=True)
+    ]
+    if all(abs(way) < _TOUCHING for way in shrunk):
         return frozenset()
-    across, down = shrunk / np.linalg.norm(offset)
+    across, down = (way / math.hypot(*offset) for way in shrunk)
     holds = (across < -0.5, across > 0.5, down < -0.5, down > 0.5)
     return frozenset(relation for relation, true in zip(RELATIONS, holds, strict=True) if true)
 
@@ -168,8 +173,7 @@ def _wrong_in(
 
 
 def _class_and_count(clause: Mapping[str, Any]) -> tuple[str, int]:
-    where = f"geneval clause {clause}"
-    return field(clause, "class", str, where), field(clause, "count", int, where)
+    return field(clause, "class", str, "geneval clause"), field(clause, "count", int, "geneval clause")
 
 
 def _wrong_color(wanted: str, found: Found, name: str, count: int) -> str | None:
@@ -200,8 +204,8 @@ def _wrong_position(
     others = matched[target]
     if others is None:
         return f"no target for {name} to be {relation}"
-    for box in boxes:
-        for other in others:
+    for box in boxes.tolist():
+        for other in others.tolist():
             relations = relative_position(box, other, rules.position_threshold)
             if relation not in relations:
                 return f"expected {name} {relation} target, found {' and '.join(sorted(relations))} target"
