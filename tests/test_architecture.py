@@ -42,7 +42,7 @@ OWNERS = {
     "flash_attn": ("dit/attention.py",),
     "liger_kernel": ("llm/head.py",),
     "peft": ("model/adapters.py",),
-    "datasets": ("data/",),
+    "datasets": ("data/", "evaluation/vqa/sources.py"),
     "sentencepiece": ("text/",),
     "torchdiffeq": ("flow/adaptive.py",),
     "torchmetrics": ("evaluation/",),
