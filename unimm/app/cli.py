@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from unimm.app import exits
-from unimm.app.evaluate import evaluation
+from unimm.app.convert import convert as convert_folder
 from unimm.app.opening import open_context, open_model, progress
 from unimm.app.options import (
     BestOf,
@@ -32,6 +32,7 @@ from unimm.app.options import (
     Steps,
     VerifierName,
 )
+from unimm.app.questions import evaluation
 
 app = typer.Typer(
     name="unimm",

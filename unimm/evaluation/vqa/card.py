@@ -41,17 +41,18 @@ def make_card(
         for name, leaf in intervals(scored, resamples=resamples).items()
     }
     scorer = SCORERS[task.name]
+    own = run["data"]["kind"] == "world"
     return {
         "format": FORMAT,
-        "metric": f"{task.name}@{protocol[0]}",
+        "metric": f"{'world-' if own else ''}{task.name}@{protocol[0]}",
         "benchmark": task.name,
         "scale": task.scale,
         "scores": {name: leaf.to_dict() for name, leaf in leaves.items()},
-        "expected_n": task.size,
+        "expected_n": None if own else task.size,
         "unparsed": scored.unparsed,
         "failed": scored.failed,
         "scorer": {"name": scorer.name, "version": scorer.version, "protocol": protocol[1]},
-        "notes": list(task.notes),
+        "notes": ["questions of the built-in world in this benchmark's form"] if own else list(task.notes),
         **facts,
         "run": dict(run),
         "software": software(),
