@@ -147,3 +147,14 @@ def test_another_activation_than_openais_is_refused(tmp_path):
 def test_a_siglip_is_no_colour_classifier(siglip):
     with pytest.raises(ValueError, match="model_type clip, got 'siglip'"):
         ClipColors(siglip)
+
+
+def test_a_colour_whose_three_sentences_disagree_is_not_held_back(clip, monkeypatch):
+    """Red's sentences spread around the picture's direction, the others agree on one that is a little off."""
+    judge, sentences = ClipColors(clip), np.zeros((30, 4), np.float32)
+    sentences[3:] = unit(np.array([0.9, np.sqrt(1 - 0.81), 0, 0]))
+    sentences[:3] = unit(np.array([[1.0, 0, 1, 0], [1, 0, -1, 0], [1, 0, 0, 0]]))  # their mean is 0.8 long
+    monkeypatch.setattr(judge.embedder, "texts", lambda texts: sentences)
+    monkeypatch.setattr(judge.embedder, "embed", lambda pixels: torch.eye(4)[:1])
+    mask = np.ones((1, 30, 40), bool)
+    assert judge.colors(noise(), np.array([[0, 0, 40, 30.0]]), mask, "car") == ["red"]

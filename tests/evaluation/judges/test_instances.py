@@ -119,3 +119,16 @@ def test_boxes_are_tight_and_exclusive():
     masks = np.zeros((2, 6, 7), bool)
     masks[0, 2:4, 1:6] = True
     assert tight_boxes(masks).tolist() == [[1, 2, 6, 4], [0, 0, 0, 0]]
+
+
+def test_no_object_is_no_class_however_sure_and_however_clear_its_mask():
+    logits = planted()
+    logits[1][:] = FAR
+    assert len(instances(*logits, (64, 64), (64, 64), (64, 64), least_score=0.3).scores) == 0
+
+
+def test_a_scaled_picture_has_whole_levels_as_opencv_has_them():
+    levels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    pixels, _ = network_input(Image.fromarray(levels))
+    found = pixels[:, :800, :1067].numpy() * np.array(STD)[:, None, None] + np.array(MEAN)[:, None, None]
+    np.testing.assert_allclose(found, found.round(), atol=1e-3)
