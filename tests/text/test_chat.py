@@ -7,8 +7,8 @@ import torch
 
 from tests.model.small import small_tokenizer
 from unimm.parts import IGNORED, Image, Run, Text, Turn
-from unimm.text.chat import collate, open_image, opened, render
-from unimm.text.tokenizer import special_ids
+from unimm.text.chat import collate, label_marks, open_image, opened, render
+from unimm.text.tokenizer import encode, special_ids
 
 ASK = Turn("user", (Image(), Text("What is it?")))
 SAY = Turn("assistant", (Text("two red circles"),))
@@ -55,6 +55,21 @@ def test_labels_are_what_the_assistant_says_and_its_marks():
     kept = [label for label in row.labels if label != IGNORED]
     assert show(kept) == "two red circles<|im_end|>Here: <im_start><im_end><|im_end|>"
     assert all(label in (IGNORED, token) for label, token in zip(row.labels, row.ids, strict=True))
+
+
+def test_the_published_labels_cover_newlines_and_turn_marks_of_all_speakers():
+    plain = render([Turn("system", (Text("x\ny"),)), ASK, SAY, ASK, DRAW], small_tokenizer(), 3)
+    row = label_marks(plain, small_tokenizer())
+    marks, [newline] = special_ids(small_tokenizer()), encode(small_tokenizer(), "\n")
+    added = [new for old, new in zip(plain.labels, row.labels, strict=True) if old != new]
+    assert set(added) == {marks.turn_start, marks.turn_end, newline}
+    for token, label in zip(row.ids, row.labels, strict=True):
+        assert label == token or token not in {marks.turn_start, marks.turn_end, newline}
+    assert marks.image_slot not in row.labels
+    kept = [new for old, new in zip(plain.labels, row.labels, strict=True) if old != IGNORED]
+    assert kept == [label for label in plain.labels if label != IGNORED]
+    assert row.runs == plain.runs
+    assert newline not in plain.labels, "the row given is left as it was"
 
 
 def test_the_assistants_earlier_picture_is_labelled_like_a_drawn_one():

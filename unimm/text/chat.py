@@ -3,13 +3,14 @@
 A turn is `<|im_start|>role\\n ... <|im_end|>\\n` (Qwen's ChatML; no system turn unless one is given). A
 picture the user shows is `<im_start>` + N slots + `<im_end>\\n`; one in the assistant's turn, drawn before
 or to be drawn now, is `<im_start>` + N slots + `<im_end>`. Labels cover what the assistant says, its marks
-`<im_start>`, `<im_end>` and `<|im_end|>` included; never a slot, never another speaker.
+`<im_start>`, `<im_end>` and `<|im_end|>` included; never a slot, never another speaker. `label_marks` adds
+what the published label mask covers besides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -104,6 +105,17 @@ def opened(turns: Sequence[Turn], system: str | None) -> Sequence[Turn]:
     if system is None or (turns and turns[0].role == "system"):
         return turns
     return [Turn("system", (Text(system),)), *turns]
+
+
+def label_marks(row: Rendered, tokenizer: PreTrainedTokenizerFast) -> Rendered:
+    """Return a row with labels on the newlines and turn marks of all speakers, headers included.
+
+    So are Scale-RAE's models trained: its mask leaves these three tokens out wherever they stand.
+    """
+    marks = special_ids(tokenizer)
+    always = {marks.turn_start, marks.turn_end, *fixed(tokenizer, "\n")}
+    labels = [id if id in always else label for id, label in zip(row.ids, row.labels, strict=True)]
+    return replace(row, labels=labels)
 
 
 def open_image(row: Rendered, tokenizer: PreTrainedTokenizerFast, num_slots: int) -> Rendered:

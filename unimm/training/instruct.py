@@ -21,6 +21,7 @@ class InstructRecipe:
     noise_draws: int = 4
     flow_weight: float = 2.0
     matrices: Literal["adamw", "muon"] = "muon"  # optimiser of the weights inside; DeepSpeed takes adamw
+    profile: str = "standard"  # whose labels are trained on; "reference": newlines and turn marks too
 
 
 class InstructStage(TalkStage):
@@ -31,7 +32,7 @@ class InstructStage(TalkStage):
         super().__init__(
             model,
             talk_rows(recipe, model),
-            talk_groups(recipe.matrices),
+            talk_groups(model, recipe.matrices),
             recipe.noise_draws,
             recipe.flow_weight,
         )

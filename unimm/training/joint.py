@@ -18,11 +18,14 @@ from unimm.data.talk import TALKS, Talk
 from unimm.data.world import Pictures, PictureStore
 from unimm.dit.bound import refuse_narrow
 from unimm.latents.pixels import resize_pixels
+from unimm.latents.vae import VAE
+from unimm.latents.vae_folder import load_vae
 from unimm.llm.attention import train_short_rows
 from unimm.model.config import ModelSettings, UniMMConfig
+from unimm.model.profile import profile_named
 from unimm.model.unimm import UniMM
 from unimm.parts import Batch
-from unimm.text.chat import Rendered, collate, render
+from unimm.text.chat import Rendered, collate, label_marks, opened, render
 from unimm.text.tokenizer import load_tokenizer, special_ids
 from unimm.training import checkpoint
 from unimm.training.decoder import trained
@@ -43,7 +46,7 @@ class TalkData:
     """Which rows are read: a repeating pattern of kinds, over pictures whose latents are cached."""
 
     pictures: Pictures
-    latents: str  # folder of the latent cache, filled on first use
+    latents: str  # folder of the latent cache, or of one for what is seen and one for what is drawn
     pattern: tuple[str, ...] = ("draw", "draw", "look")
     row_length: int = 72  # positions every row is padded to: compiled code is made once
     context_noise: float = 0.3  # largest noise on seen latents, which may later be drawn ones
@@ -62,40 +65,58 @@ class JointRecipe:
     data: TalkData
     model: ModelSettings
     tokenizer: str  # folder
-    codec_run: str  # run folder of the decoder stage: encoder, statistics, decoder
+    codec_run: str  # run folder of the decoder stage: encoder, and of a RAE statistics and decoder
+    vae: str | None = None  # folder of a published VAE, for a model that draws in its latents
     noise_draws: int = 4  # noise and time draws per picture; the LLM runs once for all
     flow_weight: float = 2.0
     matrices: Literal["adamw", "muon"] = "muon"  # optimiser of the weights inside; DeepSpeed takes adamw
     allow_narrow: bool = False  # train a DiT narrower than its latents all the same
+    profile: str = "standard"  # whose labels are trained on; "reference": newlines and turn marks too
 
 
 class TalkRows:
     """Rows of talk with their latents: a pure function of the position."""
 
-    def __init__(self, data: TalkData, seed: int, store: PictureStore, latents: LatentCache, tokenizer):
-        self.data, self.seed, self.store, self.latents, self.tokenizer = data, seed, store, latents, tokenizer
-        self.num_slots = latents.layout.num_tokens
+    def __init__(
+        self,
+        data: TalkData,
+        seed: int,
+        store: PictureStore,
+        seen: LatentCache,
+        drawn: LatentCache,
+        model: UniMM,
+        labels_marks: bool = False,
+    ):
+        """Take the settings, the pictures, their latents as they are seen and as they are drawn.
+
+        `labels_marks` says whether newlines and turn marks of all speakers are trained on.
+        """
+        self.data, self.seed, self.store, self.seen, self.drawn = data, seed, store, seen, drawn
+        self.tokenizer, self.system = model.tokenizer, model.config.settings.chat.system
+        self.labels_marks, self.num_slots = labels_marks, model.config.settings.num_queries
 
     def batch(self, start: int, count: int) -> Batch:
         """Return rows start ... start + count - 1."""
         own = shuffled(self.store.count, self.seed, start, count)
         other = shuffled(self.store.count, self.seed + 1, start, count)
         talks = [self._talk(start + at, int(own[at]), int(other[at])) for at in range(count)]
-        rows = [render(talk.turns, self.tokenizer, self.num_slots) for talk in talks]
+        rows = [self._row(talk) for talk in talks]
         seen, drawn = [], []
         for row, talk, pair in zip(rows, talks, zip(own, other, strict=True), strict=True):
             for slots, which in zip(row.runs, talk.pictures, strict=True):
                 (drawn if slots.target else seen).append(pair[which])
-        batch = collate(rows, special_ids(self.tokenizer).pad, self._latents(seen), self._latents(drawn))
+        pad = special_ids(self.tokenizer).pad
+        batch = collate(rows, pad, self.seen[seen] if seen else None, self.drawn[drawn] if drawn else None)
         return self._padded(batch, rows)
+
+    def _row(self, talk: Talk) -> Rendered:
+        row = render(opened(talk.turns, self.system), self.tokenizer, self.num_slots)
+        return label_marks(row, self.tokenizer) if self.labels_marks else row
 
     def _talk(self, position: int, own: int, other: int) -> Talk:
         rng = np.random.default_rng([self.seed, position])
         kind = self.data.pattern[position % len(self.data.pattern)]
         return TALKS[kind](self.store.scene(own), self.store.scene(other), rng)
-
-    def _latents(self, indices: list[int]) -> Tensor | None:
-        return self.latents[indices] if indices else None
 
     def _padded(self, batch: Batch, rows: list[Rendered]) -> Batch:
         missing = self.data.row_length - batch.input_ids.shape[1]
@@ -169,17 +190,21 @@ class TalkStage:
         whole.save_pretrained(folder)
 
 
-def talk_groups(matrices: Literal["adamw", "muon"]) -> dict[str, Group]:
+def talk_groups(model: UniMM, matrices: Literal["adamw", "muon"]) -> dict[str, Group]:
     """Return who learns: all but the codec; lookups and outputs by AdamW, matrices by what is asked for."""
-    return {
-        "model": Group(optimizer=matrices),
-        "model.llm.model.embed_tokens": Group(),
-        "model.queries": Group(),
-        "model.dit.embed": Group(),
-        "model.dit.final.out": Group(),
-        "model.encoder": FROZEN,
-        "model.decoder": FROZEN,
+    wanted = {
+        "llm.model.embed_tokens": Group(),
+        "queries": Group(),
+        "dit.embed": Group(),
+        "dit.head_embed": Group(),
+        "dit.final.out": Group(),
+        "encoder": FROZEN,
+        "decoder": FROZEN,
+        "drawn": FROZEN,
     }
+    names = [name for name, _ in model.named_parameters()]
+    present = {key: group for key, group in wanted.items() if any(n.startswith(key + ".") for n in names)}
+    return {"model": Group(optimizer=matrices)} | {f"model.{key}": group for key, group in present.items()}
 
 
 class JointStage(TalkStage):
@@ -189,25 +214,56 @@ class JointStage(TalkStage):
         refuse_narrow(recipe.model.dit, recipe.allow_narrow)
         model = UniMM(UniMMConfig(recipe.model))
         model.tokenizer = load_tokenizer(recipe.tokenizer)
-        for name in ("encoder", "statistics", "decoder"):
-            load_strictly(getattr(model, name), trained(recipe.codec_run, name), name)
+        fill_codec(model, recipe.codec_run, recipe.vae)
         super().__init__(
             model,
             talk_rows(recipe, model),
-            talk_groups(recipe.matrices),
+            talk_groups(model, recipe.matrices),
             recipe.noise_draws,
             recipe.flow_weight,
         )
 
 
+def fill_codec(model: UniMM, codec_run: str, vae: str | None) -> None:
+    """Fill encoder, statistics and decoder from a run of the decoder stage, or the drawn space from a VAE.
+
+    Raises:
+        ValueError: a model that draws in another space without that space's folder, or one that does not with
+            it, or a drawn space of a kind that is no VAE.
+    """
+    space = model.drawn
+    if (vae is None) != (space is None):
+        wanted = (
+            "null, as this model draws a RAE's latents" if space is None else "the folder of the drawn VAE"
+        )
+        raise ValueError(f"vae: expected {wanted}, got {vae}")
+    for name in ("encoder", "statistics", "decoder") if space is None else ("encoder",):
+        load_strictly(getattr(model, name), trained(codec_run, name), name)
+    if space is not None:
+        if not isinstance(space, VAE):
+            kind = model.config.settings.drawn["kind"]
+            raise ValueError(f"drawn.kind: expected a VAE's for this stage, got {kind!r}")
+        found = load_vae(vae, space.config.packing, space.config.image_size)
+        load_strictly(space, found.state_dict(), vae)
+
+
 def talk_rows(recipe: JointRecipe, model: UniMM) -> TalkRows:
-    """Return the rows that a recipe names, their latents made by the model's encoder."""
-    store = recipe.data.pictures.open()
-    settings = model.eval().config.settings
-    shape = (settings.num_queries, settings.dit.channels)
+    """Return the rows that a recipe names; the model makes their latents, to see and to draw."""
+    labels_marks = profile_named(recipe.profile).labels_marks
+    store, settings = recipe.data.pictures.open(), model.eval().config.settings
+    folder, encoder = Path(recipe.data.latents), settings.encoder
 
-    def encode(pixels: Tensor) -> Tensor:
-        return model.encode_image(resize_pixels(pixels, settings.encoder.image_size))
+    def seen(pixels: Tensor) -> Tensor:
+        return model.encode_image(resize_pixels(pixels, encoder.image_size))
 
-    latents = cached_latents(recipe.data.latents, store, model.encoder, shape, encode)
-    return TalkRows(recipe.data, recipe.train.seed, store, latents, model.tokenizer)
+    def drawn(pixels: Tensor) -> Tensor:
+        return model.encode_target(resize_pixels(pixels, settings.target_size))
+
+    shape = (encoder.num_tokens, encoder.width)
+    if settings.sees_drawn:
+        both = cached_latents(str(folder), store, model.encoder, shape, drawn)
+        return TalkRows(recipe.data, recipe.train.seed, store, both, both, model, labels_marks)
+    shown = cached_latents(str(folder / "seen"), store, model.encoder, shape, seen)
+    shape, made_by = (settings.num_latents, settings.dit.channels), model.drawn or model.encoder
+    targets = cached_latents(str(folder / "drawn"), store, made_by, shape, drawn)
+    return TalkRows(recipe.data, recipe.train.seed, store, shown, targets, model, labels_marks)
