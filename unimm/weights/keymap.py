@@ -97,6 +97,16 @@ class KeyMap:
                 side[row.ours] = parts[0] if len(parts) == 1 else torch.cat(parts)
         return parameters, tables
 
+    def check(self, theirs: Collection[str]) -> None:
+        """Refuse published names that are missing or unexpected; `read` does so too.
+
+        Raises:
+            ValueError: there are some; all are listed.
+        """
+        found = dict.fromkeys(theirs)
+        rows = list(self._rows(found, lambda row: row.theirs))
+        self._refuse_gaps(rows, found, lambda row: row.theirs, "", self.unused)
+
     def write(self, ours: State, prefix: str = "") -> dict[str, Tensor]:
         """Return published names from ours; give tables (buffers) too where the reader expects them.
 

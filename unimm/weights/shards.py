@@ -8,11 +8,12 @@ them of headers.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -92,6 +93,8 @@ class Shards:
     """Names of the tensors in every file that is there."""
     index: str | None = None
     """Name of the index file; None for a single file."""
+    promised: dict[str, str] = field(default_factory=dict)
+    """Names of files by names of tensors, as the index has it."""
     faults: dict[str, list[str]] = field(default_factory=dict)
     """What is wrong, by kind: missing files, files cut short, and how files and index disagree."""
 
@@ -105,48 +108,84 @@ class Shards:
         return [f"{kind}: {', '.join(sorted(what))}" for kind, what in self.faults.items()]
 
 
-def shards_in(folder: Path, stem: str = STEM) -> Shards:
-    """Return what the safetensors of a folder hold, and every fault of them; nothing is raised for those.
+class Place(Protocol):
+    """Somewhere files are: a folder, or a repository on the hub."""
+
+    name: str
+    """What errors call it."""
+
+    def files(self) -> Mapping[str, int]:
+        """Return sizes in bytes by name of file."""
+
+    def read(self, name: str) -> bytes:
+        """Return a small file."""
+
+    def header(self, name: str) -> Header:
+        """Return the header of a safetensors file."""
+
+
+@dataclass(frozen=True)
+class LocalPlace:
+    """A folder on this machine."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def files(self) -> dict[str, int]:
+        """Return sizes by name of file, those in the folders inside it with their path."""
+        files = (path for depth in ("*", "*/*") for path in sorted(self.path.glob(depth)) if path.is_file())
+        return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in files}
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes."""
+        return (self.path / name).read_bytes()
+
+    def header(self, name: str) -> Header:
+        """Return the header of a safetensors file."""
+        return read_header(self.path / name)
+
+
+def shards_in(place: Path | Place, stem: str = STEM) -> Shards:
+    """Return what the safetensors of a place hold, and every fault of them; nothing is raised for those.
 
     Raises:
         FileNotFoundError: neither an index nor a single file.
         ValueError: an index that is none.
     """
-    single, index = f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
+    place = LocalPlace(place) if isinstance(place, Path) else place
+    single, index, files = f"{stem}.safetensors", f"{stem}.safetensors.index.json", place.files()
     found = Shards()
-    if not index.is_file():
-        if not (folder / single).is_file():
+    if index not in files:
+        if single not in files:
             raise FileNotFoundError(
-                f"weights: expected {single} or {index.name} in {folder}, found neither{_pickles(folder)}"
+                f"model: expected weights ({single} or {index}) in {place.name}, found none{_pickles(files)}"
             )
-        _add_file(found, folder / single)
+        _add_file(found, place, single, files)
         return found
-    found.index = index.name
-    weight_map = read_index(index)
-    for name in sorted(set(weight_map.values())):
-        if (folder / name).is_file():
-            _add_file(found, folder / name)
+    found.index, found.promised = index, read_index(place, index)
+    for name in sorted(set(found.promised.values())):
+        if name in files:
+            _add_file(found, place, name, files)
         else:
             found.fault("missing files", name)
-    compare_with_index(found, weight_map)
+    _compare_with_index(found)
     return found
 
 
-def read_index(path: Path) -> dict[str, str]:
+def read_index(place: Place, index: str) -> dict[str, str]:
     """Return names of files by names of tensors.
 
     Raises:
         ValueError: not an index, or one that names files elsewhere.
     """
+    name = f"{place.name}/{index}"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected a JSON index, could not read it ({error})") from None
-    return weight_map_of(values, str(path))
-
-
-def weight_map_of(values: Any, name: str) -> dict[str, str]:
-    """Return the weight_map of a parsed index; errors as in `read_index`."""
+        values = json.loads(place.read(index))
+    except ValueError as error:  # bad JSON and bad UTF-8
+        raise ValueError(f"{name}: expected a JSON index, could not read it ({error})") from None
     found = values.get("weight_map") if isinstance(values, Mapping) else None
     if not isinstance(found, Mapping) or not all(isinstance(file, str) for file in found.values()):
         raise ValueError(f"{name}: expected a JSON index with a weight_map of tensor names to file names")
@@ -156,14 +195,14 @@ def weight_map_of(values: Any, name: str) -> dict[str, str]:
     return dict(found)
 
 
-def compare_with_index(found: Shards, weight_map: Mapping[str, str]) -> None:
+def _compare_with_index(found: Shards) -> None:
     """Note where the files that are there hold other tensors than the index says."""
     place = {tensor: file for file, tensors in found.files.items() for tensor in tensors}
-    for tensor, file in weight_map.items():
+    for tensor, file in found.promised.items():
         if file in found.files and place.get(tensor) != file:
             where = f"is in {place[tensor]}" if tensor in place else "is in no file"
             found.fault("disagreeing with the index", f"{tensor} (said to be in {file}, {where})")
-    for tensor in found.tensors.keys() - weight_map.keys():
+    for tensor in found.tensors.keys() - found.promised.keys():
         found.fault("not in the index", f"{tensor} (in {place[tensor]})")
 
 
@@ -205,23 +244,22 @@ def merged(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: x for part in parts for name, x in part.items()}
 
 
-def _add_file(found: Shards, path: Path) -> None:
+def _add_file(found: Shards, place: Place, name: str, files: Mapping[str, int]) -> None:
+    found.files[name] = []
     try:
-        header = read_header(path)
+        header = place.header(name)
     except ValueError as error:
-        found.files[path.name] = []
         found.fault("damaged", str(error))
         return
-    size = path.stat().st_size
-    if size < header.size:
-        found.fault("cut short", f"{path.name} ({size} of {header.size} bytes)")
-    if size > header.size:
-        found.fault("longer than their header says", f"{path.name} ({size} of {header.size} bytes)")
-    found.files[path.name] = list(header.tensors)
-    for name, x in header.tensors.items():
-        if name in found.tensors:
-            found.fault("stored twice", f"{name} (again in {path.name})")
-        found.tensors[name] = x
+    if files[name] < header.size:
+        found.fault("cut short", f"{name} ({files[name]} of {header.size} bytes)")
+    if files[name] > header.size:
+        found.fault("longer than their header says", f"{name} ({files[name]} of {header.size} bytes)")
+    found.files[name] = list(header.tensors)
+    for tensor, x in header.tensors.items():
+        if tensor in found.tensors:
+            found.fault("stored twice", f"{tensor} (again in {name})")
+        found.tensors[tensor] = x
 
 
 def _without_storage(row: Mapping[str, Any]) -> Tensor:
@@ -231,7 +269,7 @@ def _without_storage(row: Mapping[str, Any]) -> Tensor:
     return torch.empty([int(n) for n in row["shape"]], dtype=DTYPES[kind], device="meta")
 
 
-def _pickles(folder: Path) -> str:
-    names = sorted(path.name for path in folder.glob("pytorch_model*.bin*")) if folder.is_dir() else []
-    hint = "; weights of a whole model are read from safetensors only, convert them with its own code"
+def _pickles(files: Mapping[str, int]) -> str:
+    names = sorted(name for name in files if re.fullmatch(r"pytorch_model.*\.bin(\.index\.json)?", name))
+    hint = "; a whole model is read from safetensors only, let its own code write those"
     return f" (there is {', '.join(names)}{hint})" if names else ""

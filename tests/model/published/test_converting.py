@@ -45,8 +45,8 @@ def same_bits(found, wanted) -> bool:
 def round_trip(made, tmp_path, **options):
     """Convert there and back; return the folders."""
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
-    convert(UniMM, made.folder, ours, parts=made.parts, options=Options(**options))
-    convert(UniMM, ours, theirs, options=Options(**options))
+    convert(made.folder, ours, parts=made.parts, options=Options(**options))
+    convert(ours, theirs, options=Options(**options))
     return ours, theirs
 
 
@@ -136,7 +136,7 @@ def test_a_model_trained_further_is_written_with_its_own_numbers(tmp_path):
             torch.ones(model.statistics.mean.shape), 2 * torch.ones(model.statistics.std.shape)
         )
     model.save_pretrained(tmp_path / "ours")
-    convert(UniMM, tmp_path / "ours", tmp_path / "theirs")
+    convert(tmp_path / "ours", tmp_path / "theirs")
     found = tensors(tmp_path / "theirs")
     assert torch.equal(found["diff_head_projector.weight"], made.state["diff_head_projector.weight"] + 1)
     assert torch.equal(found["diff_head.data_std"], 2 * torch.ones(model.statistics.std.shape))
@@ -145,7 +145,7 @@ def test_a_model_trained_further_is_written_with_its_own_numbers(tmp_path):
 
 def test_parameters_are_cast_and_nothing_else(tmp_path):
     made = make_official(tmp_path / "from", codec=random_codec(16, 24), statistics="token")
-    convert(UniMM, made.folder, tmp_path / "half", "scale_rae", Options(torch.bfloat16), made.parts)
+    convert(made.folder, tmp_path / "half", "scale_rae", Options(torch.bfloat16), made.parts)
     found = tensors(tmp_path / "half")
     for name, x in found.items():
         constant = any(word in name for word in ("data_", "pos_embed", "freqs_"))
@@ -159,7 +159,7 @@ def test_parameters_are_cast_and_nothing_else(tmp_path):
 def test_a_model_that_never_was_theirs_is_written_if_it_fits(tmp_path):
     model = small_model(connector_depth=1)
     model.save_pretrained(tmp_path / "ours")
-    convert(UniMM, tmp_path / "ours", tmp_path / "theirs")
+    convert(tmp_path / "ours", tmp_path / "theirs")
     again = UniMM.from_pretrained(tmp_path / "theirs")
     assert torch.equal(again.generate_image("a", **DRAW).latents.isfinite().all(), torch.tensor(True))
     for (name, mine), (other, theirs) in zip(model.named_parameters(), again.named_parameters(), strict=True):
@@ -175,7 +175,7 @@ def test_parts_that_the_layout_has_no_place_for_are_all_listed(tmp_path):
     with pytest.raises(
         ValueError, match=r"connector_depth \(expected 1, got 2\), prediction .* dit.qk_norm"
     ) as error:
-        convert(UniMM, tmp_path / "ours", tmp_path / "theirs")
+        convert(tmp_path / "ours", tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
     assert "dit.width" not in str(error.value)
 
@@ -183,10 +183,10 @@ def test_parts_that_the_layout_has_no_place_for_are_all_listed(tmp_path):
 def test_the_source_is_not_written_over(tmp_path):
     made = make_official(tmp_path)
     with pytest.raises(ValueError, match="expected another folder"):
-        convert(UniMM, made.folder, made.folder, parts=made.parts)
+        convert(made.folder, made.folder, parts=made.parts)
 
 
 def test_an_unknown_layout_is_refused_with_a_suggestion(tmp_path):
     made = make_official(tmp_path)
     with pytest.raises(ValueError, match="did you mean 'scale_rae'"):
-        convert(UniMM, made.folder, tmp_path / "x", "scale-rae", parts=made.parts)
+        convert(made.folder, tmp_path / "x", "scale-rae", parts=made.parts)

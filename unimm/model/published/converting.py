@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from unimm.files import read_tensors
 from unimm.model.loading import (
@@ -32,6 +31,7 @@ from unimm.model.published.opening import Opened, open_published
 from unimm.model.published.origin import PATH_FIELD
 from unimm.model.published.parts import is_published
 from unimm.model.published.writing import published_files
+from unimm.model.unimm import UniMM
 from unimm.tables import pick
 from unimm.text.tokenizer import load_tokenizer
 from unimm.weights.folder import DIFFUSERS_STEM, MAX_SHARD_BYTES, save_folder, write_json
@@ -68,7 +68,6 @@ class Converted:
 
 
 def convert(
-    cls: type[PreTrainedModel],
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     to: str | None = None,
@@ -79,7 +78,6 @@ def convert(
     """Write a folder in the other layout, whole or not at all.
 
     Args:
-        cls: UniMM.
         source: a published folder or hub id, or one of ours ("tiny" too).
         target: the folder to write; other files in it are kept.
         to: "unimm" or "scale_rae"; None is the layout that the source does not have.
@@ -97,24 +95,22 @@ def convert(
     theirs = is_published(folder)
     write = pick("to", to or ("unimm" if theirs else "scale_rae"), WRITERS)
     opened = (
-        open_published(cls, folder, parts or {}, hub or {})
-        if theirs
-        else _open_ours(cls, folder, parts or {})
+        open_published(UniMM, folder, parts or {}, hub or {}) if theirs else _open_ours(folder, parts or {})
     )
     if Path(target).resolve() == folder.resolve():
         raise ValueError(f"{target}: expected another folder than the one that is read")
     counts: list[Tensor] = []
-    save_whole(lambda partial: write(cls, opened, partial, options or Options(), counts.append), target)
+    save_whole(lambda partial: write(opened, partial, options or Options(), counts.append), target)
     kind = next(name for name, each in WRITERS.items() if each is write)
     nbytes = sum(x.nbytes for x in counts)
     return Converted(Path(target), kind, len(counts), nbytes, tuple(sorted(opened.kept)))
 
 
-def _open_ours(cls: type[PreTrainedModel], folder: Path, parts: Mapping[str, Any]) -> Opened:
+def _open_ours(folder: Path, parts: Mapping[str, Any]) -> Opened:
     """Return one of our folders as it is stored."""
     refuse_parts(folder, {name: part for name, part in parts.items() if part is not None})
     config = read_config(folder)
-    check_weights(folder, *expected(cls, config))
+    check_weights(folder, *expected(UniMM, config))
     tokenizer = load_tokenizer(folder) if (folder / "tokenizer.json").is_file() else None
     if tokenizer is not None:
         check_tokenizer(tokenizer, config)
@@ -122,11 +118,9 @@ def _open_ours(cls: type[PreTrainedModel], folder: Path, parts: Mapping[str, Any
     return Opened(config, stored_tensors(folder), tokenizer, kept)
 
 
-def _write_ours(
-    cls: type[PreTrainedModel], opened: Opened, folder: Path, options: Options, count: Callable[[Tensor], Any]
-) -> None:
+def _write_ours(opened: Opened, folder: Path, options: Options, count: Callable[[Tensor], Any]) -> None:
     config = opened.config
-    config.architectures = [cls.__name__]
+    config.architectures = [UniMM.__name__]
     if options.dtype is not None:
         config.dtype = options.dtype
     values = json.loads(config.to_json_string())
@@ -137,10 +131,8 @@ def _write_ours(
         opened.tokenizer.save_pretrained(folder)
 
 
-def _write_theirs(
-    cls: type[PreTrainedModel], opened: Opened, folder: Path, options: Options, count: Callable[[Tensor], Any]
-) -> None:
-    files = published_files(cls, opened.config, opened.state, opened.kept)
+def _write_theirs(opened: Opened, folder: Path, options: Options, count: Callable[[Tensor], Any]) -> None:
+    files = published_files(UniMM, opened.config, opened.state, opened.kept)
     values = dict(files.model.values)
     if options.dtype is not None:
         values["torch_dtype"] = str(options.dtype).removeprefix("torch.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def is_published(folder: Path) -> bool:
     return isinstance(values, dict) and values.get("model_type") == MODEL_TYPE
 
 
-def sources(values: Mapping[str, Any], folder: Path, parts: Mapping[str, Any]) -> dict[str, Source]:
+def sources(values: Mapping[str, Any], folder: str | Path, parts: Mapping[str, Any]) -> dict[str, Source]:
     """Return where each part of a published model comes from.
 
     Args:
@@ -76,7 +76,7 @@ def sources(values: Mapping[str, Any], folder: Path, parts: Mapping[str, Any]) -
         "decoder": (decoder, why),
         "tokenizer": (str(folder), "the model's own folder"),
     }
-    return {part: Source(part, parts.get(part), folder / part, *named[part]) for part in PARTS}
+    return {part: Source(part, parts.get(part), Path(folder) / part, *named[part]) for part in PARTS}
 
 
 def find_part(source: Source, hub: Mapping[str, Any]) -> Path:
@@ -106,6 +106,21 @@ def find_part(source: Source, hub: Mapping[str, Any]) -> Path:
         f"give {part}= a folder{_HINTS[part]}"
     )
     return _folder_or_download(part, source.named, hub, missing)
+
+
+def find_beside(source: Source, files: Collection[str]) -> str:
+    """Return in words where a part would come from, given the names of the files beside the model."""
+    names = {
+        "vision_tower": ("vision_tower/config.json",),
+        "decoder": ("decoder/config.json",),
+        "tokenizer": ("tokenizer/tokenizer.json", "tokenizer.json", "vocab.json"),
+    }[source.part]
+    found = next((name for name in names if name in files), None)
+    if found is not None:
+        return f"{source.part}: here ({found})"
+    if source.part == "tokenizer" or source.named is None:
+        return f"{source.part}: not here; give {source.part}= a folder{_HINTS[source.part]}"
+    return f"{source.part}: {source.named} ({source.why}), or {source.part}= a folder"
 
 
 def tower_id(values: Mapping[str, Any]) -> str | None:
