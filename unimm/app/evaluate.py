@@ -154,11 +154,11 @@ def score_pictures(
     source = _source(prompts, allow_other_prompts, split, limit)
     benchmark, found = _asked_of(folder, bench, source)
     roles = {"detector": detector, "classifier": classifier, "vqa": vqa, "soft": soft, "judge": judge}
-    judges = _judges(benchmark, roles, device)
     files = {name: path for name, path in {"questions": questions, "request": request}.items() if path}
     options = Options(files, allow_other_prompts, allow_missing, allow_extra, protocol, samples, batch_size)
     place = out or _place_for(folder, benchmark)
     share = Share.of_environment(rank, world_size)
+    judges = _judges(benchmark, roles, {"device": device, "cache": place / f"replies-{share.rank}.jsonl"})
     card = score_folder(benchmark, folder, place, found, judges, options, share)
     if card is None:
         print(f"share {share.rank} of {share.world_size} is judged; the last share writes the card: {place}")
@@ -235,8 +235,8 @@ def best_of_curve(
     counts = numbers_of(best_of)
     benchmark, found = _prompts(bench, _source(prompts, allow_other_prompts, split, limit), None)
     roles = {"detector": detector, "classifier": classifier, "vqa": vqa, "soft": soft, "judge": judge}
-    judges = _judges(benchmark, roles, device)
     folder = out or Path("outputs") / f"curve-{bench}-{Path(model).name}"
+    judges = _judges(benchmark, roles, {"device": device, "cache": folder / "replies-0.jsonl"})
     loaded = load_model(model, device, revision, dtype, profile)
     plan = Plan(
         bench,
@@ -348,8 +348,8 @@ def _asked_of(folder: Path, bench: str | None, source: Source) -> tuple[Benchmar
     return pick("--bench", run["benchmark"], BENCHMARKS), kept
 
 
-def _judges(benchmark: Benchmark, named: dict[str, str | None], device: str) -> dict[str, Any]:
-    """Return the judges that a benchmark needs, by role."""
+def _judges(benchmark: Benchmark, named: dict[str, str | None], offered: dict[str, Any]) -> dict[str, Any]:
+    """Return the judges that a benchmark needs, by role; what is offered is for those that take it."""
     from unimm.evaluation.judges.table import JUDGES, load_judge
 
     odd = [role for role, spec in named.items() if spec is not None and role not in benchmark.roles]
@@ -364,8 +364,7 @@ def _judges(benchmark: Benchmark, named: dict[str, str | None], device: str) -> 
                 f"--{role}: {benchmark.name} needs one, such as {', '.join(JUDGES[kind])} "
                 "(see `unimm eval judges`)"
             )
-        oracle = spec.partition(":")[0] in ("oracle", "endpoint")
-        judges[role] = load_judge(kind, spec, **({} if oracle else {"device": device}))
+        judges[role] = load_judge(kind, spec, offered)
     return judges
 
 

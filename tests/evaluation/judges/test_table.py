@@ -58,6 +58,13 @@ def test_an_endpoint_is_had_by_model_and_url():
     assert judge.url == "http://localhost:8000/v1/chat/completions"
 
 
+def test_what_is_offered_goes_to_those_who_take_it(tmp_path):
+    offered = {"device": "meta", "cache": tmp_path / "replies.jsonl"}
+    assert load_judge("judge", "endpoint:m@http://localhost/v1", offered).asked.path == offered["cache"]
+    assert load_judge("detector", "oracle", offered).name == "oracle"
+    assert load_judge("yes_no", "own:tiny", offered | {"device": "cpu"}, name="me").name == "me"
+
+
 def test_tiny_answers_about_the_world():
     judge = load_judge("yes_no", "own:tiny", batch_size=3)
     assert isinstance(judge, YesNoVQA)

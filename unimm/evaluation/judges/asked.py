@@ -27,8 +27,6 @@ class Asked:
         self._writing, self._running = threading.Lock(), {}
         if self.path is not None and self.path.exists():
             self._replies = _read(self.path)
-        elif self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def __len__(self) -> int:
         return len(self._replies)
@@ -51,6 +49,7 @@ class Asked:
     def _keep(self, key: str, reply: str) -> None:
         with self._writing:
             if self.path is not None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
                 with self.path.open("ab") as file:
                     file.write(json.dumps({"key": key, "reply": reply}).encode() + b"\n")
                     file.flush()

@@ -120,13 +120,15 @@ class ContrastiveEmbedder:
 class ClipColors:
     """GenEval's colour classifier, zero-shot CLIP ViT-L/14 of OpenAI; a `ColorClassifier`."""
 
-    def __init__(self, source: str | Path, *, name: str | None = None, **options: Any) -> None:
-        """Load CLIP from a folder or hub id; options as of `ContrastiveEmbedder`.
+    def __init__(
+        self, source: str | Path, *, name: str | None = None, batch_size: int = 16, device: str = "cpu"
+    ) -> None:
+        """Load CLIP from a folder or hub id; the arguments are those of `ContrastiveEmbedder`.
 
         Raises:
             ValueError: not a CLIP with the activation that OpenAI's weights were trained with.
         """
-        self.embedder = ContrastiveEmbedder(source, name=name, **options)
+        self.embedder = ContrastiveEmbedder(source, name=name, batch_size=batch_size, device=device)
         config = self.embedder.model.config
         expect_kind(Path(source), config.model_type, ["clip"])
         activations = {config.text_config.hidden_act, config.vision_config.hidden_act}

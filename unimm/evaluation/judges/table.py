@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +78,14 @@ JUDGES: dict[str, dict[str, Entry]] = {
 """By kind (see `KINDS`), then by name."""
 
 
-def load_judge(kind: str, spec: str, **options: Any) -> Any:
+def load_judge(kind: str, spec: str, offered: Mapping[str, Any] | None = None, **options: Any) -> Any:
     """Return a judge, such as `load_judge("detector", "mask2former:/models/mask2former")`.
 
     Args:
         kind: a key of `KINDS`.
         spec: a name of `JUDGES[kind]`, with ":" and its source where it needs one.
-        options: of that judge, such as device or name.
+        offered: options for those that take them, such as a device, or a file of a remote judge's replies.
+        options: of that judge, such as name.
 
     Raises:
         ValueError: no such kind or name; a source is missing or superfluous.
@@ -94,4 +96,6 @@ def load_judge(kind: str, spec: str, **options: Any) -> Any:
     if bool(source) != bool(entry.sources):
         expected = f"{name}:{entry.sources}" if entry.sources else name
         raise ValueError(f"{kind}: expected {expected}, got {spec!r}")
+    known = inspect.signature(entry.make).parameters
+    options = {**{name: value for name, value in (offered or {}).items() if name in known}, **options}
     return entry.make(source, **options) if entry.sources else entry.make(**options)
