@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from unimm.flow.density import logit_normal
@@ -42,12 +41,11 @@ def training_losses(model: UniMM, batch: Batch, noise_draws: int, generator: tor
 
 
 def cross_entropy(model: UniMM, states: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross entropy where labels [B T] are set; the head computes those positions alone."""
+    """Return the mean cross entropy where labels [B T] are set, of these positions' states alone."""
     rows, columns = torch.nonzero(labels[:, 1:] != IGNORED, as_tuple=True)
     if not len(rows):
-        return 0 * model.llm.lm_head(states[:1, 0]).float().sum()
-    logits = model.llm.lm_head(states[rows, columns])
-    return F.cross_entropy(logits.float(), labels[rows, columns + 1])
+        return 0 * model.llm.lm_head(states[:1, 0], labels.new_zeros(1))
+    return model.llm.lm_head(states[rows, columns], labels[rows, columns + 1])
 
 
 def flow_loss(
