@@ -149,7 +149,8 @@ def identity(settings: Settings, data: Data, model: Mapping[str, Any]) -> dict[s
     }
 
 
-def _form(settings: Settings) -> Callable[[Question], str]:
+def form_of(settings: Settings) -> Callable[[Question], str]:
+    """Return how a question becomes a prompt."""
     asking = settings.asking
     return asking.with_tokens if settings.with_tokens and asking.with_tokens else asking.form
 
@@ -157,7 +158,7 @@ def _form(settings: Settings) -> Callable[[Question], str]:
 def _template(settings: Settings) -> str:
     """Return the prompt of a question whose parts are named in braces."""
     named = Question("", "{question}", "", None, "", "", ("{A}", "{B}"), "{hint}", ("{tokens}",))
-    return _form(settings)(named)
+    return form_of(settings)(named)
 
 
 def questions_of(settings: Settings, data: Data, asked: Asked) -> Iterator[Question]:
@@ -194,7 +195,7 @@ def questions_of(settings: Settings, data: Data, asked: Asked) -> Iterator[Quest
 def _ask(model: Any, settings: Settings, data: Data, answers: Answers, share: Share, asked: Asked) -> None:
     """Answer this process's share of what is not answered."""
     way = Way(
-        _form(settings), settings.asking.max_new_tokens, settings.task.needs_picture, settings.batch_size
+        form_of(settings), settings.asking.max_new_tokens, settings.task.needs_picture, settings.batch_size
     )
     done = answers.read(share)
     total = settings.limit or settings.task.size or 0
