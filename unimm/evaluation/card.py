@@ -162,8 +162,8 @@ def notes(card: Mapping[str, Any]) -> list[str]:
     known = prompts["known"] or "NOT the recorded prompts"
     words = "rewritten" if prompts["rewritten"] else "as published"
     lines = [
-        f"n = {card['n']} pictures: {card['images_per_prompt']} for each of {prompts['used']} prompts, "
-        f"of {prompts['total']} there are ({known}; sha256 {prompts['sha256'][:12]})",
+        f"n = {card['n']} pictures: {card['images_per_prompt']} for each of {prompts['used']} prompts of "
+        f"{prompts['total']} ({known}; sha256 {prompts['sha256'][:12]})",
         f"template {prompts['template']!r}; prompts {words}",
     ]
     counted = {name: card[name] for name in ("failed", "unparsed", "missing", "extra")} | card["left_out"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from unimm.evaluation.bootstrap import Leaf, paired_intervals
 from unimm.evaluation.card import aligned, headline, read_card, said
-from unimm.evaluation.page import Shown, mark, picture, shell, verdict_class
+from unimm.evaluation.page import Shown, flat, mark, picture, shell, verdict_class
 from unimm.evaluation.session import Measured, measured, shown_of
 from unimm.evaluation.whole import write_whole
 
@@ -159,7 +159,9 @@ def _name(side: Measured) -> str:
     made = side.card["generation"]
     if made is None:
         return "pictures of another project"
-    return escape(f"{made['model']['name']}, {made['sampling']}, seed {made['seed']}")
+    told = {name: value for name, value in made["sampling"].items() if value is not None}
+    words = ", ".join(f"{name} {value}" for name, value in flat(told))
+    return escape(f"{made['model']['name']} ({made['model']['weights'][:12]}), {words}, seed {made['seed']}")
 
 
 def _pairs(found: Comparison) -> str:

@@ -127,14 +127,14 @@ def _figure(shown: Shown) -> str:
 
 
 def verdict_class(score: float) -> str:
-    """Return the class of a picture's frame."""
+    """Return the class of a picture's frame and mark."""
     return "right" if score >= 0.5 else "wrong"
 
 
 def mark(score: float) -> str:
     """Return a tick, a cross, or a per cent between them."""
     sign = {1.0: "&#10003;", 0.0: "&#10007;"}.get(score, f"{100 * score:.0f} %")
-    return f'<span class="mark">{sign}</span>'
+    return f'<span class="mark {verdict_class(score)}">{sign}</span>'
 
 
 def picture(image: Image.Image | None, alt: str) -> str:

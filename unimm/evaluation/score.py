@@ -119,7 +119,8 @@ def judge(
         for place, tile in pictures.tiles.items()
     }
     known, share = records.read(), share or Share()
-    lacking = [place for place, key in keys.items() if key not in known][share.rank :: share.world_size]
+    mine = list(keys)[share.rank :: share.world_size]  # the same whatever is judged already
+    lacking = [place for place in mine if keys[place] not in known]
     items = {item.index: item for item in asked.items}
     with stage(f"judging for {benchmark.name}", len(lacking)) as advance:
         for start in range(0, len(lacking), batch_size):
