@@ -53,3 +53,11 @@ def test_an_offloaded_model_sees_and_speaks(offloaded):
     drawn = offloaded.generate_image("a star", picture, **STEPS).latents
     expected = small_model().generate_image("a star", picture, **STEPS).latents
     torch.testing.assert_close(drawn, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_offloaded_model_draws_in_a_conversation(offloaded):
+    asked = [{"role": "user", "content": "Draw a star"}]
+    options = {"image_start": "forced", "num_inference_steps": 2, "seed": 0, "max_new_tokens": 4}
+    found, expected = offloaded.chat(asked, **options), small_model().chat(asked, **options)
+    torch.testing.assert_close(found.latents[0], expected.latents[0], rtol=1e-4, atol=1e-5)
+    assert found.text == expected.text

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from tests.model.scripted import DRAW, END, script
-from tests.model.small import small_model, small_tokenizer
+from tests.model.small import VAE, small_model, small_tokenizer
+from unimm.chat.conversation import Conversation
 from unimm.model.context import Context
 from unimm.model.drawing import drawing_steps
 from unimm.model.inputs import rows_of
@@ -157,8 +158,73 @@ def test_a_reply_records_no_gradients_and_leaves_them_on_for_its_reader(model, m
         (HELLO, {"max_new_tokens": 0}, "max_new_tokens"),
         (HELLO, {"max_images": -1}, "max_images: expected 0 or more"),
         (HELLO, {"num_inference_steps": 0}, "num_inference_steps"),
+        (HELLO, {"image_start": "force"}, "did you mean 'forced'"),
+        (HELLO, {"image_start": "forced", "max_images": 0}, "max_images: expected 1 or more"),
+        ([{"role": "user", "content": "z" * 140}], {"image_start": "forced"}, "expected at most 160 tokens"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_before_the_first_event(model, messages, options, words):
     with pytest.raises(ValueError, match=words):
         model.respond(messages, **options)
+
+
+@pytest.mark.parametrize("changes", [{}, VAE], ids=["rae", "vae"])
+@pytest.mark.parametrize("profile", ["standard", "reference"])
+def test_words_go_on_after_pictures_and_pictures_stay_in_view(monkeypatch, profile, changes):
+    model = small_model(**changes)
+    model.profile = profile
+    talk = Conversation(model, num_inference_steps=3, seed=4)
+    script(model, monkeypatch, "one ", DRAW, " two ", DRAW, " three", END, "yes", END)
+    first = talk.say("Draw two stars")
+    assert first.text == "one  two  three"
+    assert [part["type"] for part in first.message["content"]] == ["text", "image"] * 2 + ["text"]
+    assert len(first.images) == 2
+    assert not torch.equal(*first.latents)
+    encoded, decoded = [], []
+    model.encoder.register_forward_hook(lambda *_: encoded.append(1))
+    monkeypatch.setattr(model, "decode_latents", lambda latents: decoded.append(1))
+    monkeypatch.setattr(model, "encode_image", lambda pixels: encoded.append(1))
+    assert talk.say("Are they red?").text == "yes"
+    assert not encoded + decoded, "what it drew is not decoded and encoded again"
+
+
+@torch.no_grad()
+def test_what_is_remembered_of_a_drawn_vae_is_what_the_history_says(monkeypatch):
+    model, context = small_model(**VAE), None
+    context = Context(model)
+    script(model, monkeypatch, "Here: ", DRAW, " done", END)
+    reply = model.chat(HELLO, context=context, **STEPS)
+    drawn = next(part for part in reply.message["content"] if part["type"] == "image")
+    torch.testing.assert_close(drawn["seen"], model.to_seen(drawn["latents"][None])[0], rtol=0, atol=1e-5)
+    question = {"role": "user", "content": "What is it?"}
+    row = rows_of(model, [from_messages([*HELLO, reply.message, question])], open_turn=True)[0]
+    torch.testing.assert_close(context.read(row), Context(model).read(row), rtol=1e-4, atol=1e-4)
+
+
+def test_a_reply_in_words_where_a_picture_was_wanted_says_so(model, monkeypatch):
+    script(model, monkeypatch, "I would rather not", END)
+    reply = model.chat(HELLO, image_start="wanted", **STEPS)
+    assert (reply.text, reply.reason, reply.lacks_image) == ("I would rather not", "no_image", True)
+    script(model, monkeypatch, "I would rather not", END)
+    assert not model.chat(HELLO, **STEPS).lacks_image
+    script(model, monkeypatch, DRAW, END)
+    reply = model.chat(HELLO, image_start="wanted", **STEPS)
+    assert (len(reply.images), reply.reason) == (1, "stop")
+
+
+def test_a_forced_picture_comes_first_and_is_the_one_generate_image_draws(model, monkeypatch):
+    script(model, monkeypatch, "there", END)
+    asked = [{"role": "user", "content": "Generate an image of a red star"}]
+    reply = model.chat(asked, image_start="forced", **STEPS)
+    assert [part["type"] for part in reply.message["content"]] == ["image", "text"]
+    expected = model.generate_image("a red star", **STEPS)
+    torch.testing.assert_close(reply.latents[0], expected.latents[0], rtol=0, atol=1e-4)
+
+
+def test_a_reply_is_drawn_by_the_solver_that_is_asked_for(model, monkeypatch):
+    drawn = []
+    for options in ({}, {"solver": "heun"}, {"guidance_scale": 3.0}):
+        script(model, monkeypatch, DRAW, END)
+        drawn.append(model.chat(HELLO, **STEPS, **options).latents[0])
+    assert not torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])

@@ -28,12 +28,14 @@ class LatentStatistics(nn.Module):
     def normalise(self, z: Tensor) -> Tensor:
         """Return normalised latents (z - mean) / std, float32 [B N C], of raw latents [B N C]."""
         self._check(z)
-        return (z.float() - self.mean.float()) / self.std.float()
+        mean, std = self.mean.to(z.device).float(), self.std.to(z.device).float()
+        return (z.float() - mean) / std
 
     def restore(self, z: Tensor) -> Tensor:
         """Return raw latents z std + mean, float32 [B N C], of normalised latents [B N C]."""
         self._check(z)
-        return z.float() * self.std.float() + self.mean.float()
+        mean, std = self.mean.to(z.device).float(), self.std.to(z.device).float()
+        return z.float() * std + mean
 
     @torch.no_grad()
     def set(self, mean: Tensor, std: Tensor) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unimm.llm.decoding import Memory
 from unimm.model.inputs import batch_of, seen_latents, with_latents
+from unimm.model.placing import device_of
 from unimm.parts import Image
 from unimm.text.chat import Rendered, Slots
 
@@ -40,7 +41,7 @@ class Context:
     def append(self, token: int) -> Tensor:
         """Read one more token; return its state [D]."""
         self._row.add([token], labelled=False)
-        ids = torch.tensor([[token]], device=self._model.device)
+        ids = torch.tensor([[token]], device=device_of(self._model.llm))
         return self._memory.extend(self._model.llm.get_input_embeddings()(ids))[0, -1]
 
     def ask_queries(self) -> Tensor:
@@ -50,8 +51,8 @@ class Context:
         self._memory.cut(before)
         return states
 
-    def append_image(self, latents: Tensor, slot: int) -> None:
-        """Read a picture, as it was drawn (latents [N C]), into its slots."""
+    def append_image(self, latents: Tensor, slot: int) -> Image:
+        """Read a picture, as it was drawn (latents [N C]), into its slots; return it as it is seen."""
         part = with_latents(self._model, [Image(latents=latents)])[0]
         seen = seen_latents(self._model, [part])
         count = seen.shape[1]
@@ -59,6 +60,7 @@ class Context:
         self._row.images.append(part)
         self._row.add([slot] * count, labelled=False)
         self._memory.extend(self._model.projector(seen))
+        return part
 
     def _embed(self, row: Rendered) -> Tensor:
         return self._model.embed(batch_of(self._model, [row]))

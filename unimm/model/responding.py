@@ -10,17 +10,24 @@ import torch
 from PIL.Image import Image as Picture
 from torch import Tensor
 
+from unimm.flow.guidance import Interval
 from unimm.model.context import Context
-from unimm.model.drawing import Sampling, drawing_steps, guidance_of, show
-from unimm.model.inputs import rows_of, tokenizer_of, turns_with_latents
+from unimm.model.drawing import Sampling, drawing_steps, sampling_of, show
+from unimm.model.inputs import check_length, rows_of, tokenizer_of, turns_with_latents
 from unimm.parts import Image, from_messages
 from unimm.request import positive
+from unimm.tables import expect_known
 from unimm.text.chat import Rendered
 from unimm.text.stream import TextStream
 from unimm.text.tokenizer import SpecialIds, special_ids
 
 if TYPE_CHECKING:
     from unimm.model.unimm import UniMM
+
+
+Reason = Literal["stop", "length", "no_image"]
+"""Why a reply ended: the model ended its turn, or ran out of tokens, or did either without a picture that the
+caller wanted."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class DoneEvent:
     """The reply is complete; `message` can be appended to the conversation as it is."""
 
     message: dict[str, Any]
-    reason: Literal["stop", "length"]  # the model ended its turn, or ran out of tokens
+    reason: Reason
 
 
 Event = TokenEvent | DrawingEvent | ImageEvent | DoneEvent
@@ -65,6 +72,12 @@ class Reply:
     images: list[Picture]
     latents: list[Tensor]
     message: dict[str, Any]
+    reason: Reason = "stop"
+
+    @property
+    def lacks_image(self) -> bool:
+        """Whether a picture was wanted and the model answered in words alone ("forced" draws one)."""
+        return self.reason == "no_image"
 
 
 @dataclass(frozen=True)
@@ -75,6 +88,12 @@ class ReplySettings:
     seed: int  # of its first picture; the next one takes the next number
     max_new_tokens: int
     max_images: int
+    image_start: str  # a row of STARTS
+
+
+STARTS = ("model", "wanted", "forced")
+"""Who begins a picture: the model, where it will; the model, and a reply without one says so; the caller, at
+once."""
 
 
 def respond(
@@ -86,8 +105,12 @@ def respond(
     max_images: int = 4,
     num_inference_steps: int = 50,
     guidance_scale: float | None = None,
-    sampler: Literal["clean", "scale_rae"] | None = None,
+    guidance_interval: Interval | None = None,
+    sampler: str | None = None,
+    solver: str | None = None,
+    grid: str | None = None,
     seed: int | None = None,
+    image_start: str = "model",
 ) -> Iterator[Event]:
     """Check the messages at once, then yield the reply; the arguments are documented at `UniMM.respond`."""
     turns = from_messages(messages)
@@ -99,18 +122,31 @@ def respond(
         raise ValueError(f"max_images: expected 0 or more, got {max_images!r}")
     if seed is None:
         seed = int(torch.randint(2**31 - 1, ()).item())
-    sampling = Sampling(
-        num_inference_steps, guidance_of(model, guidance_scale), sampler or model.profile.sampler
+    sampling = sampling_of(
+        model,
+        num_inference_steps,
+        guidance_scale,
+        sampler,
+        solver=solver,
+        grid=grid,
+        guidance_interval=guidance_interval,
     )
-    settings = ReplySettings(sampling, seed, positive("max_new_tokens", max_new_tokens), max_images)
+    expect_known("image_start", image_start, STARTS)
+    if image_start != "model" and max_images == 0:
+        raise ValueError(f"max_images: expected 1 or more with image_start={image_start!r}, got 0")
+    settings = ReplySettings(
+        sampling, seed, positive("max_new_tokens", max_new_tokens), max_images, image_start
+    )
     row = rows_of(model, [turns_with_latents(model, turns)], open_turn=True)[0]
+    if image_start == "forced":
+        check_length(model, len(row.ids) + model.config.settings.num_queries + 2)
     context = Context(model) if context is None else context
     return _Responder(model, context, settings).reply(row)
 
 
 def collect(events: Iterator[Event]) -> Reply:
     """Return the whole reply of a stream of events."""
-    text, images, latents, message = "", [], [], {}
+    text, images, latents, message, reason = "", [], [], {}, "stop"
     for event in events:
         if isinstance(event, TokenEvent):
             text += event.text
@@ -118,8 +154,8 @@ def collect(events: Iterator[Event]) -> Reply:
             images.append(event.image)
             latents.append(event.latents)
         elif isinstance(event, DoneEvent):
-            message = event.message
-    return Reply(text.strip(), images, latents, message)
+            message, reason = event.message, event.reason
+    return Reply(text.strip(), images, latents, message, reason)
 
 
 class _Responder:
@@ -136,6 +172,8 @@ class _Responder:
     def reply(self, row: Rendered) -> Iterator[Event]:
         """Yield words and pictures until the model ends its turn."""
         state, reason = self.context.read(row), "length"
+        if self.settings.image_start == "forced":
+            state = yield from self._picture()
         for _ in range(self.settings.max_new_tokens):
             token = self._next(state)
             if token == self.marks.turn_end:
@@ -150,13 +188,18 @@ class _Responder:
                 state = self.context.append(token)
                 yield from self._words(self.stream.push(token))
         yield from self._words(self.stream.flush())
+        if self.settings.image_start == "wanted" and not self.num_images:
+            reason = "no_image"
         yield DoneEvent({"role": "assistant", "content": self.content}, reason)
 
     def _next(self, state: Tensor) -> int:
         """Return the likeliest token that may stand here."""
         logits = self.model.llm.lm_head(state)
         forbidden = [self.marks.image_slot, self.marks.image_end, self.marks.turn_start, self.marks.pad]
-        if self.num_images == self.settings.max_images or self._room() < len(self.model.queries.weight) + 2:
+        if (
+            self.num_images == self.settings.max_images
+            or self._room() < self.model.config.settings.num_queries + 2
+        ):
             forbidden.append(self.marks.image_start)
         logits[forbidden] = -torch.inf
         return int(logits.argmax())
@@ -181,9 +224,10 @@ class _Responder:
         for state in drawing_steps(self.model, conditions, [seed], self.settings.sampling):
             yield DrawingEvent(state.step, state.total)
             latents = state.latents
-        self.context.append_image(latents[0], self.marks.image_slot)
+        part = self.context.append_image(latents[0], self.marks.image_slot)
         image = show(self.model, latents[None], "pil")[0]
         self.num_images += 1
-        self.content.append({"type": "image", "image": image, "latents": latents[0]})
+        as_seen = {} if part.seen is None else {"seen": part.seen}
+        self.content.append({"type": "image", "image": image, "latents": latents[0], **as_seen})
         yield ImageEvent(image, latents[0])
         return self.context.append(self.marks.image_end)

@@ -279,10 +279,17 @@ class UniMM(StoredModel):
                 user's.
             context: a `Context` of this model to go on from; only what it does not hold is read.
             max_new_tokens: longest reply, 256; max_images: most pictures in it, 4.
-            num_inference_steps, guidance_scale, sampler, seed: as in `generate_image`.
+            image_start: "model", it decides; "wanted", it decides, and a reply without a picture ends with
+                the reason "no_image"; "forced", the reply begins with a picture.
+            num_inference_steps, guidance_scale, guidance_interval, sampler, solver, grid, seed: as in
+                `generate_image`.
         """
         return respond(self, messages, **options)
 
     def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Reply:
-        """Return a whole reply: text, images, latents, and the message to append. Options as in `respond`."""
+        """Return a whole reply: text, images, latents, reason, and the message to append.
+
+        Where a picture was wanted (`image_start="wanted"`) and the model answered in words, `lacks_image` is
+        true. Options as in `respond`.
+        """
         return collect(self.respond(messages, **options))
