@@ -47,9 +47,10 @@ def test_a_wrong_name_is_refused_and_the_right_one_suggested(kind, spec, said):
         load_judge(kind, spec)
 
 
-def test_a_folder_that_is_not_there_is_named():
-    with pytest.raises(FileNotFoundError, match="/no/such/folder"):
-        load_judge("detector", "mask2former:/no/such/folder")
+@pytest.mark.parametrize("source", ["/no/such/folder", "nothing", "tiny"])
+def test_a_folder_that_is_not_there_is_named(source):
+    with pytest.raises(FileNotFoundError, match=f"judge: expected a folder, .*there is no '{source}'"):
+        load_judge("detector", f"mask2former:{source}")
 
 
 def test_an_endpoint_is_had_by_model_and_url():

@@ -30,8 +30,12 @@ def load_strictly(
         FileNotFoundError: no such folder, or no safetensors in it.
         ValueError: it holds another kind of model, or its tensors do not fit.
     """
-    from unimm.model.loading import find_folder
+    from unimm.model.loading import HUB_ID, find_folder
 
+    if not Path(source).is_dir() and not HUB_ID.fullmatch(str(source)):
+        raise FileNotFoundError(
+            f"judge: expected a folder, or a hub id owner/name; there is no {str(source)!r}"
+        )
     folder = find_folder(source)
     if not any(folder.glob("*.safetensors")):
         raise FileNotFoundError(f"{folder}: expected weights as safetensors, found none; convert them first")
