@@ -289,6 +289,14 @@ def list_benchmarks() -> None:
     _print(table, Console)
 
 
+@evaluation.command("calibrate", context_settings=FORWARD)
+def calibrate(context: typer.Context) -> None:
+    """Measure how probable it is, at each score of a verifier, that a drawing is right."""
+    from unimm.evaluation.calibration.command import main
+
+    main(context.args)
+
+
 @evaluation.command("world", context_settings=FORWARD)
 def evaluate_world(context: typer.Context) -> None:
     """Score drawings, answers and self-verification on the built-in world."""

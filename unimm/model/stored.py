@@ -101,7 +101,7 @@ class StoredModel(PreTrainedModel):
         for module in model.modules():  # constant tables are in no file, and loading left them empty
             if hasattr(module, "reset_tables"):
                 module.reset_tables()
-        model.calibrations = load_calibrations(folder, model._stored_state())
+        model.calibrations = load_calibrations(folder, model.stored_state())
         if tokenizer is not None:
             check_tokenizer(tokenizer, config)
             model.tokenizer = tokenizer
@@ -126,7 +126,7 @@ class StoredModel(PreTrainedModel):
         Raises:
             OSError: the disk is full or the folder cannot be written; nothing has changed then.
         """
-        state = self._stored_state() if state_dict is None else dict(state_dict)
+        state = self.stored_state() if state_dict is None else dict(state_dict)
         for tied in self.all_tied_weights_keys:
             state.pop(tied, None)
         if dtype is not None:
@@ -142,7 +142,7 @@ class StoredModel(PreTrainedModel):
 
         save_whole(write, save_directory)
 
-    def _stored_state(self) -> dict[str, Tensor]:
+    def stored_state(self) -> dict[str, Tensor]:
         """Return what is saved: every tensor but those that are tied to others."""
         tied = set(self.all_tied_weights_keys)
         return {key: tensor for key, tensor in self.state_dict().items() if key not in tied}

@@ -19,7 +19,7 @@ MAP = Calibration("isotonic", (0.0, 1.0), (0.1, 0.9), 9, {"date": "2026-11-21"})
 @pytest.fixture
 def model():
     model = small_model()
-    mark = weights_mark(model._stored_state())
+    mark = weights_mark(model.stored_state())
     model.calibrations = Calibrations({"p_yes": MAP}, mark, conditions_of(model))
     return model
 
@@ -40,7 +40,7 @@ def test_a_model_that_has_learnt_since_is_saved_without_them(model, tmp_path):
         model.projector.layers[0].weight.add_(0.01)
     model.save_pretrained(tmp_path / "m")
     assert not (tmp_path / "m" / "calibration.json").exists()
-    other = {key: tensor + 0.1 for key, tensor in small_model()._stored_state().items()}
+    other = {key: tensor + 0.1 for key, tensor in small_model().stored_state().items()}
     small_model().save_pretrained(tmp_path / "o", state_dict=other)
     assert not (tmp_path / "o" / "calibration.json").exists()
 
@@ -66,7 +66,7 @@ def test_a_model_without_any_has_none(tmp_path):
 
 
 def test_every_tensor_is_in_the_mark():
-    state = small_model()._stored_state()
+    state = small_model().stored_state()
     mark = weights_mark(state)
     for name, tensor in state.items():
         if tensor.is_floating_point():

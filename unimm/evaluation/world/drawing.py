@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -36,8 +36,12 @@ def picture_size(model: UniMM) -> int:
     return decoder.grid * decoder.patch_size
 
 
-def _drawn(model: UniMM, asked: Sequence[Prompt], seeds: list[int], each: int, settings: Settings):
-    """Return latents [M N C] and pictures uint8 [M Hp Wp 3], prompt by prompt."""
+def draw(model: UniMM, asked: Sequence[Prompt], seeds: list[int], each: int, settings: Any):
+    """Return latents [M N C] and pictures uint8 [M Hp Wp 3], prompt by prompt.
+
+    Args:
+        settings: anything with `steps` and `guidance`.
+    """
     out = model.generate_image(
         [prompt.text for prompt in asked],
         num_inference_steps=settings.steps,
@@ -59,7 +63,7 @@ def draw_split(model: UniMM, split: str, settings: Settings, store: Store) -> tu
 
     def make(piece: Sequence[Prompt], start: int) -> Arrays:
         seeds = [settings.first_seed(split, start + index) for index in range(len(piece))]
-        latents, pictures = _drawn(model, piece, seeds, 1, settings)
+        latents, pictures = draw(model, piece, seeds, 1, settings)
         answers = model.answer(latents, [ALIGN.format(prompt=prompt.text) for prompt in piece])
         return {"pictures": pictures, "answers": np.array(answers)}
 
@@ -77,7 +81,7 @@ def draw_candidates(model: UniMM, settings: Settings, store: Store) -> tuple[lis
 
     def make(piece: Sequence[Prompt], start: int) -> Arrays:
         seeds = [settings.first_seed("candidates", start + index) for index in range(len(piece))]
-        latents, pictures = _drawn(model, piece, seeds, CANDIDATES, settings)
+        latents, pictures = draw(model, piece, seeds, CANDIDATES, settings)
         texts = [prompt.text for prompt in piece for _ in range(CANDIDATES)]
         scores = {name: _scores(model, latents, texts, name) for name in VERIFIERS}
         return {"pictures": pictures.reshape(len(piece), CANDIDATES, *pictures.shape[1:]), **scores}
