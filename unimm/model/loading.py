@@ -91,6 +91,12 @@ def refuse_parts(folder: Path, parts: Mapping[str, Any]) -> None:
         )
 
 
+def rooms_of(cls: type[PreTrainedModel], config: UniMMConfig) -> list[str]:
+    """Return the names of all rooms of a model."""
+    with torch.device("meta"):
+        return [name for name, _ in cls(config).named_children()]
+
+
 def expected(cls: type[PreTrainedModel], config: UniMMConfig) -> tuple[dict[str, torch.Size], set[str]]:
     """Return the shape of every tensor of a model, and the names that may be missing, as they are tied."""
     with torch.device("meta"):

@@ -18,9 +18,11 @@ from unimm.model.loading import (
     find_folder,
     read_config,
     refuse_parts,
+    rooms_of,
 )
 from unimm.model.profile import Profile, as_profile
 from unimm.model.published import PARTS, is_published, open_published
+from unimm.model.quantising import llm_only
 from unimm.model.verifying.calibrated import load_calibrations, save_calibrations, still_true
 from unimm.text.tokenizer import load_tokenizer
 from unimm.verify.calibrations import Calibrations
@@ -74,7 +76,8 @@ class StoredModel(PreTrainedModel):
             profile: "standard" is correct mathematics; "reference" has every quirk that decides a published
                 number (see `unimm.model.profile`).
             options: transformers' own: device_map, attn_implementation, quantization_config, revision, token,
-                cache_dir, local_files_only, ... For a published Scale-RAE model besides vision_tower, decoder
+                cache_dir, local_files_only, ... A quantization_config gives fewer bits to the language model
+                alone. For a published Scale-RAE model besides vision_tower, decoder
                 and tokenizer, folders or hub ids, where its folder and config do not tell them; it is read
                 without quantization_config (convert it first, see `unimm convert`).
 
@@ -91,11 +94,13 @@ class StoredModel(PreTrainedModel):
             opened = open_published(cls, folder, parts, hub, options)
             source, config, tokenizer = opened.source, opened.config, opened.tokenizer
         else:
-            refuse_parts(folder, parts)
             config = options.pop("config", None) or read_config(folder)
+            refuse_parts(folder, parts)
             check_weights(folder, *expected(cls, config))
             source = {"pretrained_model_name_or_path": folder}
             tokenizer = load_tokenizer(folder) if (folder / "tokenizer.json").is_file() else None
+        if options.get("quantization_config") is not None:
+            options["quantization_config"] = llm_only(options["quantization_config"], rooms_of(cls, config))
         model = super().from_pretrained(*args, **source, config=config, dtype=dtype, **options)
         model.profile = profile
         for module in model.modules():  # constant tables are in no file, and loading left them empty
