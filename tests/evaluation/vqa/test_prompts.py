@@ -63,9 +63,8 @@ def test_tokens_are_worded_by_protocol():
     ways = TASKS["textvqa"].asking
     cambrian = f"what brand IS it?\nReference OCR tokens: coca, cola\n{WORD}"
     assert ways["cambrian"].with_tokens(READ) == cambrian
-    assert (
-        ways["lmms_eval"].with_tokens(READ) == f"What brand is it?\nReference OCR token: coca, cola\n{WORD}"
-    )
+    lmms_eval = f"What brand is it?\nReference OCR token: coca, cola\n{WORD}"
+    assert ways["lmms_eval"].with_tokens(READ) == lmms_eval
     assert ways["cambrian"].with_tokens(MME) == f"{MME.text}\nReference OCR tokens:\n{WORD}"
 
 

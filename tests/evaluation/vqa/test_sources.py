@@ -99,6 +99,29 @@ def test_pictures_of_gqa_are_found_in_their_own_part(tmp_path):
     assert [q.picture and q.picture.read() for q in found] == [*(q.picture.read() for q in wanted[:-1]), None]
 
 
+@pytest.mark.parametrize(("bench", "split", "asked_for"), [("gqa", None, "testdev"), ("mme", "dev", "dev")])
+def test_the_hub_is_asked_for_the_parts_and_the_split(bench, split, asked_for, monkeypatch):
+    import datasets
+
+    rows = world_rows(bench)
+    images = [{"id": row["imageId"], "image": row.pop("image")} for row in rows] if bench == "gqa" else []
+    task, asked = TASKS[bench], []
+
+    def load_dataset(name, config, split, streaming):
+        assert streaming
+        asked.append((name, config, split))
+        found = images if task.images is not None and config == task.images.config else rows
+        return datasets.Dataset.from_list(found).to_iterable_dataset()
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    data = open_data(task, task.dataset, split)
+    found = [data.schema(row) for row in data.rows()]
+    assert [q.picture.read() for q in found] == [q.picture.read() for q in read(bench, "world", 4)]
+    parts = [task.images.config, *task.configs] if task.images else [None]
+    assert asked == [(task.dataset, part, asked_for) for part in parts]
+    assert data.facts["split"] == asked_for
+
+
 def yes_no_table(rows):
     return [
         {

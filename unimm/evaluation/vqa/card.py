@@ -67,10 +67,10 @@ def table(card: Mapping[str, Any]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [f"| {row[0]:{widths[0]}} | {row[1]:>{widths[1]}} | {row[2]:>{widths[2]}} |" for row in rows]
     rule = f"|{'-' * (widths[0] + 2)}|{'-' * (widths[1] + 1)}:|{'-' * (widths[2] + 1)}:|"
-    return "\n".join([lines[0], rule, *lines[1:], "", *warnings(card)])
+    return "\n".join([lines[0], rule, *lines[1:], "", *notes(card)])
 
 
-def warnings(card: Mapping[str, Any]) -> Sequence[str]:
+def notes(card: Mapping[str, Any]) -> Sequence[str]:
     """Return lines that say of what the numbers are."""
     expected = card["expected_n"]
     part = "" if expected in (None, card["n"]) else f" of {expected} in the published split"
@@ -81,4 +81,9 @@ def warnings(card: Mapping[str, Any]) -> Sequence[str]:
         f"unparsed answers count as {card['policy']!r}; "
         f"OCR tokens {'in' if card['run']['ocr'] else 'not in'} the prompt",
     ]
+    if card["first_picture_only"]:
+        lines.append(
+            f"{card['first_picture_only']} questions with several pictures were asked with the first one"
+        )
+    lines += [f"failed {count}: {error}" for error, count in card["errors"].items()]
     return [*lines, *card["notes"]]

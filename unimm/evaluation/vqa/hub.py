@@ -153,8 +153,8 @@ def mmvp(row: Row) -> Question:
     index = row.whole(name)
     options = tuple(option.strip() for option in _OPTION.findall(row.text("Options")))
     return Question(
-        str(index), row.text("Question"), row.text("Correct Answer").strip("() ").upper(), row.picture(), str(index),
-        options=options, facts={"pair": str((index - 1) // 2)},
+        str(index), row.text("Question"), row.text("Correct Answer").strip("() ").upper(), row.picture(),
+        str(index), options=options, facts={"pair": str((index - 1) // 2)},
     )  # fmt: skip
 
 

@@ -27,7 +27,6 @@ from unimm.request import positive
 from unimm.tables import pick
 
 SEVERAL = "several pictures"
-FIRST_ONLY = "first picture of several"
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,7 @@ class Asked:
     digest: Any = field(default_factory=hashlib.sha256)
     left_out: Counter[str] = field(default_factory=Counter)
     first_only: int = 0
+    """Questions with several pictures that are asked with the first one."""
 
 
 def run(
@@ -241,7 +241,8 @@ def score(
         "n": len(records),
         "questions_sha256": asked.digest.hexdigest(),
         "pictures_sha256": _digest_of(record.get("image_sha256", "") for record in records),
-        "left_out": dict(asked.left_out) | ({FIRST_ONLY: asked.first_only} if asked.first_only else {}),
+        "left_out": dict(asked.left_out),
+        "first_picture_only": asked.first_only,
         "policy": settings.unparsed,
         "errors": dict(Counter(record["error"] for record in failed).most_common(10)),
     }
