@@ -7,12 +7,14 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from tests.model.published.official import Sizes, make_official, model_config, random_codec
+from tests.model.published.official import Sizes, make_official, model_config, random_codec, random_model
 from unimm.flow.grids import scale_rae_transitions
 from unimm.flow.solver import integrate_transitions
 from unimm.llm.splice import gather
 from unimm.model import UniMM
+from unimm.model.published.converting import convert
 from unimm.parts import Batch, Run
 
 SIZE = re.compile("vocab_size|hidden_size|intermediate_size|num_.*|diffusion_model_.*")
@@ -60,3 +62,41 @@ def test_every_recorded_parameter_is_in_the_loaded_model(recorded, loaded):
     assert held == sum(x.numel() for x in theirs.values()) - constants
     assert torch.equal(loaded.queries.weight, theirs["model.latent_queries"])
     assert torch.equal(loaded.llm.lm_head.weight, theirs["lm_head.weight"])
+
+
+def with_head(recorded, root):
+    """Return a published model whose transformer is the recorded one with a head, of either form."""
+    body, said = recorded.under("param."), recorded.metadata
+    width, channels = body["x_embedder.proj.weight"].shape[:2]
+    condition, tokens = body["t_embedder.mlp.2.weight"].shape[0], body["pos_embed"].shape[1]
+    sizes = Sizes(tokens=tokens, channels=channels, seen=channels, condition=condition)
+    state = {n: x for n, x in random_model(sizes).items() if not n.startswith("diff_head.model.")}
+    state |= {f"diff_head.model.{name}": x for name, x in body.items()}
+    names = {"hidden_size": "hidden_size", "depth": "depth", "num_heads": "heads"}
+    fields = {"diffusion_model_heads": "absent"} | {
+        f"diffusion_model_{ours}": json.loads(said[theirs])
+        for theirs, ours in names.items()
+        if theirs in said
+    }
+    if depth := re.search(r"encoder_depth=(\d+)", said["class"]):
+        fields |= {"vision_loss": "ddt-loss", "ddt_encoder_depth": int(depth[1])}
+        fields["diffusion_model_hidden_size"] = width
+    return make_official(root, random_codec(tokens, channels), 2, state, model_config(sizes) | fields)
+
+
+@pytest.mark.parity("scale_rae/ddt_tiny_wide", "scale_rae/dit_tiny_useddt")
+@torch.no_grad()
+def test_a_transformer_with_a_head_is_loaded_and_comes_back(recorded, tmp_path):
+    made = with_head(recorded, tmp_path / "from")
+    loaded = UniMM.from_pretrained(made.folder, **made.parts)
+    assert loaded.config.settings.body == "ddt"
+    x = recorded.tensors["in.x"].flatten(2).mT
+    v = loaded.velocity(x, recorded.tensors["in.t"], recorded.tensors["in.y"])
+    torch.testing.assert_close(v, recorded.tensors["out.v"].flatten(2).mT, **TOLERANCE)
+
+    convert(made.folder, tmp_path / "ours", parts=made.parts)
+    convert(tmp_path / "ours", tmp_path / "theirs")
+    found = load_file(tmp_path / "theirs" / "model.safetensors")
+    assert found.keys() == made.state.keys()
+    assert all(torch.equal(found[name], x) for name, x in made.state.items())
+    assert json.loads((tmp_path / "theirs" / "config.json").read_text()) == made.values

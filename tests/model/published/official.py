@@ -320,7 +320,8 @@ def codec_sizes(codec: Codec, **changes: Any) -> Sizes:
     """Return sizes of a model that sees and draws the latents of a tower."""
     values = codec.tower_config
     tokens = (values["image_size"] // values["patch_size"]) ** 2
-    return Sizes(tokens=tokens, channels=values["hidden_size"], seen=values["hidden_size"], **changes)
+    told = {"tokens": tokens, "channels": values["hidden_size"], "seen": values["hidden_size"]}
+    return Sizes(**told | changes)
 
 
 @dataclass(frozen=True)
