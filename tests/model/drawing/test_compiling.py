@@ -43,6 +43,7 @@ def test_graphs_draw_as_eager_mode_does_and_one_drawing_has_one_shape():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own code generator
 def test_generated_code_draws_as_eager_mode_does():
     model, compiled = small_model(), small_model()
     compiled.compile_drawing()

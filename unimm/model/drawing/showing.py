@@ -26,7 +26,7 @@ def show(model: UniMM, latents: Tensor, output_type: OutputType, batch_size: int
     flat = latents.flatten(0, 1)
     if output_type == "latent":
         return flat
-    flat = flat.to(device_of(model.statistics), model.dtype)
+    flat = flat.to(device_of(model.statistics))
     pixels = torch.cat([model.decode_latents(flat[piece]).float() for piece in passes(len(flat), batch_size)])
     if output_type == "pt":
         return pixels

@@ -53,7 +53,7 @@ def draw_latents(
     settings, device = model.config.settings, device_of(model.dit)
     rows = torch.arange(len(seeds)) if owners is None else torch.tensor(owners)
     rows = rows.to(conditions.device)
-    size = batch_size or pass_size(settings.dit, model.dtype, device)
+    size = batch_size or pass_size(settings.dit, next(model.dit.parameters()).dtype, device)
     pieces = even_passes(len(seeds), size)
     longest = max(piece.stop - piece.start for piece in pieces)
 
@@ -134,6 +134,6 @@ def _under_nothing(model: UniMM, count: int) -> Velocity:
     A null condition that is sharded or waits elsewhere is whole only inside that call.
     """
     device, width = device_of(model.dit), model.config.settings.dit.condition_width
-    blank = torch.zeros(count, 1, width, dtype=model.dtype, device=device)
+    blank = torch.zeros(count, 1, width, device=device)  # cast by the DiT, as conditions are
     everything = torch.ones(count, dtype=torch.bool, device=device)
     return lambda x, t: model.velocity(x, t, blank, everything).to(x)
