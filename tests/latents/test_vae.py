@@ -106,6 +106,12 @@ def test_a_folder_of_diffusers_gives_the_same_pictures(vae, pixels, tmp_path):
     assert torch.equal(loaded(loaded.encode(pixels), (2, 3)), vae(vae.encode(pixels), (2, 3)))
 
 
+def test_weights_above_the_size_cap_are_refused(vae, tmp_path):
+    size = (saved(vae, tmp_path) / WEIGHTS).stat().st_size
+    with pytest.raises(ValueError, match=f"expected at most {size - 1} bytes, the file has {size}"):
+        load_vae(tmp_path, packing=2, image_size=16, max_bytes=size - 1)
+
+
 def rewrite(folder, change):
     from safetensors.torch import load_file, save_file
 

@@ -208,6 +208,9 @@ def test_an_original_file_is_written_and_read_beside_other_networks(tmp_path):
 def test_files_that_are_none_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file at"):
         read_sd3_file(tmp_path / "absent.safetensors")
+    (tmp_path / "large.safetensors").write_bytes(bytes(100))
+    with pytest.raises(ValueError, match="expected at most 99 bytes, the file has 100"):
+        read_sd3_file(tmp_path / "large.safetensors", max_bytes=99)
     (tmp_path / "cut.safetensors").write_bytes(b"12345")
     with pytest.raises(ValueError, match="not readable as safetensors"):
         read_sd3_file(tmp_path / "cut.safetensors")

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from unimm.files import read_tensors
+from unimm.files import MAX_BYTES, read_tensors
 from unimm.latents.vae import VAE, VAEConfig
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -35,13 +35,14 @@ _OF_NO_EFFECT = ("sample_size", "force_upcast", "_diffusers_version", "_name_or_
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
-def load_vae(folder: str | Path, packing: int = 1, image_size: int = 256) -> VAE:
+def load_vae(folder: str | Path, packing: int = 1, image_size: int = 256, max_bytes: int = MAX_BYTES) -> VAE:
     """Return the VAE in a folder that diffusers saved: config.json and one safetensors file.
 
     Args:
         folder: such as the `vae` subfolder of a downloaded pipeline.
         packing: 2 for FLUX's tokens; no file tells it.
         image_size: pixels per side where nobody says otherwise.
+        max_bytes: of the weights; see `read_tensors`.
 
     Raises:
         FileNotFoundError: no such folder, or a file of it is missing.
@@ -57,7 +58,7 @@ def load_vae(folder: str | Path, packing: int = 1, image_size: int = 256) -> VAE
     except ValueError as error:
         raise ValueError(f"{folder / 'config.json'}: expected JSON, could not read it ({error})") from None
     vae = VAE(VAEConfig(**vae_sizes(values), packing=packing, image_size=image_size))
-    load_tower(vae, read_tensors(folder / WEIGHTS), str(folder))
+    load_tower(vae, read_tensors(folder / WEIGHTS, max_bytes), str(folder))
     return vae
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from unimm.files import MAX_BYTES, read_tensors
 from unimm.weights.folder import DIFFUSERS_STEM, load_folder, save_folder
 from unimm.weights.sd3 import SINGLE_FILE, diffusers_sd3, original_sd3, original_sd3_sizes
 from unimm.weights.sd3_config import mmdit_config, to_diffusers_config
@@ -48,26 +48,18 @@ def write_sd3_folder(
 
 
 def read_sd3_file(
-    path: str | Path, prefix: str = SINGLE_FILE, grid: int = 128
+    path: str | Path, prefix: str = SINGLE_FILE, grid: int = 128, max_bytes: int = MAX_BYTES
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return (sizes as in MMDiTConfig, parameters) of an original single file.
 
     Autoencoder and text encoders, which some files hold too, are not read. `prefix` and `grid` as in
-    `original_sd3_sizes`.
+    `original_sd3_sizes`, `max_bytes` as in `read_tensors`.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a safetensors file, or tensors that are not SD3's; all faults are listed.
+        ValueError: a file that cannot be read safely, or tensors that are not SD3's; all faults are listed.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"weights: no file at {path}")
-    try:
-        with safe_open(path, "pt") as file:
-            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a dict)
-            theirs = {name: file.get_tensor(name) for name in names}
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not readable as safetensors, cut short? ({error})") from error
+    theirs = {name: x for name, x in read_tensors(path, max_bytes).items() if name.startswith(prefix)}
     sizes = original_sd3_sizes(theirs, prefix, grid)
     return sizes, original_sd3(sizes).read(theirs, prefix)[0]
 
