@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.model.small import small_model
+from tests.model.small import BODIES, VAE, small_model
 from unimm.model.placing import device_of
 
 STEPS = {"num_inference_steps": 2, "output_type": "pt", "seed": 0}
@@ -61,3 +61,29 @@ def test_an_offloaded_model_draws_in_a_conversation(offloaded):
     found, expected = offloaded.chat(asked, **options), small_model().chat(asked, **options)
     torch.testing.assert_close(found.latents[0], expected.latents[0], rtol=1e-4, atol=1e-5)
     assert found.text == expected.text
+
+
+MODELS = {"rae": {}, "vae": VAE, "ddt": {"body": "ddt", "dit": BODIES["ddt"]}}
+
+
+@pytest.mark.parametrize("changes", MODELS.values(), ids=MODELS)
+def test_no_device_map_divides_a_block(changes):
+    from accelerate import infer_auto_device_map
+    from accelerate.utils import compute_module_sizes
+
+    model = small_model(**changes)
+    whole = compute_module_sizes(model)[""]
+    blocks = [model.llm.model.layers, model.encoder.layers, model.dit.blocks]
+    if model.decoder is not None:
+        blocks.append(model.decoder.blocks)
+    kept = {name for name, part in model.named_modules() if any(part in each for each in blocks)}
+    assert len(kept) >= 4
+    mixed = 0
+    for share in (0.5, 0.6, 0.7, 0.8, 0.9):
+        memory = {"cpu": int(whole * share), "disk": 10 * whole}
+        places = infer_auto_device_map(
+            model, memory, no_split_module_classes=list(model._no_split_modules), offload_buffers=True
+        )
+        mixed += set(places.values()) == {"cpu", "disk"}
+        assert not [name for name in places for block in kept if name.startswith(f"{block}.")]
+    assert mixed >= 3

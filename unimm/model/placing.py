@@ -19,3 +19,12 @@ def device_of(room: nn.Module) -> torch.device:
         if placed is not None:
             return torch.device(placed)
     return next(chain(room.parameters(), room.buffers())).device
+
+
+def undivided(model: nn.Module) -> set[str]:
+    """Return the names of the classes of all blocks: what stands in a list and has parts of its own.
+
+    A block adds what its parts compute to what it was given, so all of it must lie on one device.
+    """
+    lists = (part for part in model.modules() if isinstance(part, nn.ModuleList))
+    return {type(block).__name__ for blocks in lists for block in blocks if any(block.children())}

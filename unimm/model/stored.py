@@ -20,6 +20,7 @@ from unimm.model.loading import (
     refuse_parts,
     rooms_of,
 )
+from unimm.model.placing import undivided
 from unimm.model.profile import Profile, as_profile
 from unimm.model.published import PARTS, is_published, open_published
 from unimm.model.quantising import llm_only
@@ -38,7 +39,6 @@ class StoredModel(PreTrainedModel):
     base_model_prefix = ""
     main_input_name = "batch"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["Qwen2DecoderLayer", "Block", "SiglipEncoderLayer"]
     _keep_in_fp32_modules_strict = ["statistics"]
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -48,6 +48,11 @@ class StoredModel(PreTrainedModel):
         super().__init__(config)
         self.profile = "standard"
         self.calibrations = Calibrations()
+
+    def post_init(self) -> None:
+        """Do what transformers does when all rooms are there, and say which parts no device_map divides."""
+        super().post_init()
+        self._no_split_modules = undivided(self)
 
     @property
     def profile(self) -> Profile:
