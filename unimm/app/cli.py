@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from unimm.app import exits
+from unimm.app import curves, exits, questions
 from unimm.app.convert import convert as convert_folder
 from unimm.app.opening import open_context, open_model, progress
 from unimm.app.options import (
@@ -32,7 +32,6 @@ from unimm.app.options import (
     Steps,
     VerifierName,
 )
-from unimm.app.questions import evaluation
 
 app = typer.Typer(
     name="unimm",
@@ -42,7 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(evaluation, name="eval")
+assert curves.evaluation is questions.evaluation  # one group, to which each file adds its commands
+app.add_typer(questions.evaluation, name="eval")
 app.command("convert")(convert_folder)
 
 

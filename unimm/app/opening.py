@@ -17,7 +17,12 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 def open_model(
-    name: str, device: str, dtype: str = "float32", profile: str = "standard", compiled: bool = False
+    name: str,
+    device: str,
+    dtype: str = "float32",
+    profile: str = "standard",
+    compiled: bool = False,
+    revision: str | None = None,
 ) -> UniMM:
     """Return a model by name, ready to draw on a device.
 
@@ -35,7 +40,9 @@ def open_model(
         place = device_named(device)
         expect_known("--dtype", dtype, DTYPES)
         logging.disable_progress_bar()  # of transformers, which writes it to files too
-        model = UniMM.from_pretrained(name, dtype=getattr(torch, dtype), profile=profile).eval().to(place)
+        hub = {} if revision is None else {"revision": revision}
+        model = UniMM.from_pretrained(name, dtype=getattr(torch, dtype), profile=profile, **hub)
+        model = model.eval().to(place)
     if compiled:
         model.compile_drawing()
     return model

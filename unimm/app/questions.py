@@ -7,18 +7,10 @@ from typing import Annotated
 
 import typer
 
-from unimm.app.evaluate import (
-    Device,
-    Dtype,
-    Out,
-    Profile,
-    Rank,
-    Revision,
-    WorldSize,
-    evaluation,
-    load_model,
-)
-from unimm.app.options import Model
+from unimm.app.eval_inputs import load_model
+from unimm.app.eval_options import Out, Rank, Revision, WorldSize
+from unimm.app.evaluate import evaluation
+from unimm.app.options import Device, Dtype, Model, ProfileName
 
 
 @evaluation.command("vqa")
@@ -45,7 +37,7 @@ def ask_questions(
     model: Model = "tiny",
     revision: Revision = None,
     dtype: Dtype = "float32",
-    profile: Profile = None,
+    profile: ProfileName = "standard",
     rank: Rank = None,
     world_size: WorldSize = None,
     device: Device = "cpu",

@@ -86,14 +86,16 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> Path:
     return write_whole(folder / FILE, json.dumps(card, indent=1, allow_nan=False) + "\n")
 
 
-def read_card(path: Path) -> dict[str, Any]:
-    """Return the card in a folder, or in a file.
+def read_card(folder: Path) -> dict[str, Any]:
+    """Return the card of a scored folder.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: damaged, or written by another version.
     """
-    path = path / FILE if path.is_dir() else path
+    path = folder / FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: expected a scored folder with {FILE}, found none; score it first")
     card = read_json(path)
     if card.get("format") != FORMAT:
         raise ValueError(f"{path}: expected a card of format {FORMAT}, got {card.get('format')!r}")
