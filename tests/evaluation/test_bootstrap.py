@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unimm.evaluation.bootstrap import Leaf, interval, paired_gain
+from unimm.evaluation.bootstrap import Leaf, interval, intervals, paired_gain, paired_intervals
+from unimm.evaluation.scored import Scored
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.85])
@@ -58,3 +59,72 @@ def test_nothing_and_nonsense_are_refused(bad):
 def test_a_gain_needs_the_same_items():
     with pytest.raises(ValueError, match="same items"):
         paired_gain(np.zeros(3), np.zeros(4))
+
+
+def scored(values, tasks, groups, **options):
+    return Scored(np.asarray(values, np.float64), tuple(tasks), tuple(groups), **options)
+
+
+def overall(means):
+    return {"overall": (means["a"] + means["b"]) / 2}
+
+
+def test_groups_of_one_item_have_the_interval_of_items():
+    values = np.random.default_rng(0).random(80)
+    found = intervals(scored(values, ["a"] * 80, map(str, range(80))))["a"]
+    plain = interval(values)
+    assert found.mean == pytest.approx(plain.mean)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=0.01)
+    assert found.n == 80
+
+
+def test_items_that_stand_and_fall_together_widen_the_interval():
+    each = np.random.default_rng(1).random(50)
+    values, groups = np.repeat(each, 4), [str(i) for i in range(50) for _ in range(4)]
+    found = intervals(scored(values, ["a"] * 200, groups))["a"]
+    alone = intervals(scored(values, ["a"] * 200, map(str, range(200))))["a"]
+    assert (found.high - found.low) == pytest.approx(2 * (alone.high - alone.low), rel=0.15)
+    assert found.n == alone.n == 200
+
+
+def test_a_total_follows_its_tasks_and_counts_their_items():
+    rng = np.random.default_rng(2)
+    values = np.concatenate([rng.normal(0, 1, 100), rng.normal(5, 1, 400), rng.normal(9, 1, 10)])
+    tasks = ["a"] * 100 + ["b"] * 400 + ["c"] * 10
+    found = intervals(scored(values, tasks, map(str, range(510)), combine=overall))
+    assert found["overall"].mean == pytest.approx((values[:100].mean() + values[100:500].mean()) / 2)
+    spread = 1.96 * 0.5 * np.sqrt(1 / 100 + 1 / 400)  # of the mean of two independent means
+    assert found["overall"].high - found["overall"].low == pytest.approx(2 * spread, rel=0.1)
+    assert found["overall"].n == 500
+    assert found["c"].n == 10
+
+
+def test_tasks_that_share_no_group_keep_their_sizes():
+    tasks = ["a", "b"] + ["b"] * 99
+    found = intervals(scored([1.0] + [0.0] * 100, tasks, map(str, range(101)), combine=overall))
+    assert found["overall"] == Leaf(0.5, 0.5, 0.5, 101)
+
+
+def test_a_task_that_a_resample_lacks_is_left_out_of_it():
+    groups = [*map(str, range(20)), "0"]
+    found = intervals(scored([*[1.0, 0.0] * 10, 0.75], ["a"] * 20 + ["b"], groups, combine=overall))
+    assert found["b"] == Leaf(0.75, 0.75, 0.75, 1)
+    assert found["overall"].low < found["overall"].mean < found["overall"].high
+
+
+def test_paired_groups_cancel_what_makes_them_hard():
+    rng = np.random.default_rng(3)
+    hard = rng.normal(0, 10, 100)
+    one = scored(hard, ["a"] * 100, map(str, range(100)))
+    order = rng.permutation(100)
+    other = scored((hard + rng.normal(1, 0.5, 100))[order], ["a"] * 100, [str(i) for i in order])
+    found = paired_intervals(one, other)["a"]
+    assert found.mean == pytest.approx(other.values.mean() - hard.mean())
+    assert 0.8 < found.low < found.high < 1.2
+    assert intervals(one)["a"].high - intervals(one)["a"].low > 3
+
+
+def test_paired_groups_must_be_the_same():
+    one = scored([1.0, 0.0], ["a", "a"], ["x", "y"])
+    with pytest.raises(ValueError, match=r"not so \[\('y', 'a'\), \('z', 'a'\)\]"):
+        paired_intervals(one, scored([1.0, 0.0], ["a", "a"], ["x", "z"]))
