@@ -177,6 +177,16 @@ def test_pictures_come_in_the_form_asked_for(model):
     np.testing.assert_array_equal(np.asarray(kinds["pil"][0]), np.rint(kinds["np"][0] * 255).astype(np.uint8))
 
 
+def test_bytes_are_rounded_or_truncated_as_the_profile_says():
+    model = small_model()
+    model.profile = "reference"
+    cut = model.generate_image(PROMPTS[0], seed=0, sampler="clean", **STEPS).images[0]
+    exact = model.generate_image(PROMPTS[0], seed=0, sampler="clean", output_type="np", **STEPS).images[0]
+    exact = exact * np.float32(255)
+    np.testing.assert_array_equal(np.asarray(cut), np.floor(exact).astype(np.uint8))
+    assert (np.asarray(cut) != np.rint(exact)).any()
+
+
 def test_noise_and_state_are_float32_in_a_bfloat16_model():
     model = small_model().to(torch.bfloat16)
     seen = []
