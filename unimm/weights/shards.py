@@ -61,7 +61,7 @@ def parse_header(start: bytes, name: str) -> Header:
         rows = {key: row for key, row in values.items() if key != "__metadata__"}
         tensors = {key: _without_storage(row) for key, row in rows.items()}
         end = max((int(row["data_offsets"][1]) for row in rows.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{name}: not readable as safetensors, its header is damaged ({error})") from None
     return Header(tensors, 8 + length + end)
 
