@@ -39,6 +39,7 @@ def test_there_and_back(unimm, made):
     assert code == 0
     assert out.startswith("ours: ")
     assert "layout unimm" in out
+    assert "no part of the model and left out: generation_config.json\n" in out
     code, out, _ = unimm("convert", "ours", "theirs", "--dtype", "bfloat16", "--json")
     assert code == 0
     assert json.loads(out)["kind"] == "scale_rae"

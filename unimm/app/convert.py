@@ -51,13 +51,15 @@ def convert(
     options = {"dtype": _dtype(dtype), "max_shard_bytes": byte_count(max_shard_size)}
     done = _convert(source, target, to, parts, options, hub)
     if as_json:
-        print(json.dumps(done | {"kept": list(done["kept"])}, indent=2, default=str))
+        print(json.dumps(done, indent=2, default=str))
         return
     print(
         f"{done['folder']}: {done['num_tensors']} tensors, {amount(done['num_bytes'])}, layout {done['kind']}"
     )
     for name in done["kept"]:
         print(f"kept beside the model, which does not use it: {name}")
+    if done["left_out"]:
+        print(f"no part of the model and left out: {', '.join(done['left_out'])}")
 
 
 def lines(report: Inspection) -> Iterator[str]:

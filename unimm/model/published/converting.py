@@ -40,6 +40,10 @@ from unimm.weights.shards import stored_tensors
 from unimm.weights.whole import save_whole
 
 KEPT = "scale_rae.safetensors"
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json",
+    "special_tokens_map.json",
+)  # fmt: skip
 NO_PARAMETERS = ("statistics.", "data_mean", "data_std", "pos_embed", "freqs_cos", "freqs_sin")
 """What stays in its own dtype when parameters are cast: it is no parameter."""
 
@@ -65,6 +69,8 @@ class Converted:
     num_bytes: int
     kept: tuple[str, ...]
     """Published tensors that the model does not use, kept beside it."""
+    left_out: tuple[str, ...]
+    """Files of the source that are no part of the model and were not taken along."""
 
 
 def convert(
@@ -103,7 +109,17 @@ def convert(
     save_whole(lambda partial: write(opened, partial, options or Options(), counts.append), target)
     kind = next(name for name, each in WRITERS.items() if each is write)
     nbytes = sum(x.nbytes for x in counts)
-    return Converted(Path(target), kind, len(counts), nbytes, tuple(sorted(opened.kept)))
+    return Converted(
+        Path(target), kind, len(counts), nbytes, tuple(sorted(opened.kept)), _left_out(folder, opened)
+    )
+
+
+def _left_out(folder: Path, opened: Opened) -> tuple[str, ...]:
+    """Return the files directly in a folder that nothing was read from."""
+    statistics = (getattr(opened.config, "scale_rae", None) or {}).get("config", {}).get(PATH_FIELD) or ""
+    read = {"config.json", KEPT, Path(statistics).name, *TOKENIZER_FILES}
+    names = (path.name for path in folder.iterdir() if path.is_file())
+    return tuple(sorted(name for name in names if name not in read and ".safetensors" not in name))
 
 
 def _open_ours(folder: Path, parts: Mapping[str, Any]) -> Opened:
