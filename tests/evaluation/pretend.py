@@ -36,7 +36,7 @@ class Pretender:
         settings = SimpleNamespace(
             encoder=SimpleNamespace(image_size=SIDE),
             target_size=SIDE,
-            decoder=SimpleNamespace(grid=SIDE // PATCH, patch_size=PATCH),
+            image_size=SIDE,
         )
         self.config = SimpleNamespace(settings=settings)
         self.device, self.dtype = torch.device("cpu"), torch.float32

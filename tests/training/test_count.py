@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from unimm.config import load
+from tests.model.small import BODIES, VAE, small_model
+from unimm.config import load, to_dict
 from unimm.latents.decoder import decoder_config
 from unimm.latents.vae import SDVAEConfig
 from unimm.model import UniMM, UniMMConfig
 from unimm.model.config import ModelSettings
 from unimm.training.count import Count, body_room, count, total
-from unimm.training.counted_files import count_file
+from unimm.training.counted_files import count_file, count_settings
 from unimm.training.inventory import (
     PROJECTOR,
     bare,
@@ -170,6 +171,16 @@ def test_a_config_file_is_counted_as_the_model_it_makes():
     through_a_run = count_file("configs/train/tiny_joint.yaml")
     assert through_a_run == counts
     assert total(count_file(TINY, ["dit.depth=6"])).parameters > total(counts).parameters
+
+
+SORTS = {"rae": {}, "vae": VAE, "ddt": {"body": "ddt", "dit": BODIES["ddt"]}}
+
+
+@pytest.mark.parametrize("changes", SORTS.values(), ids=SORTS)
+def test_a_unified_model_of_any_sort_is_counted_whole(changes):
+    model = small_model(**changes)
+    counts = count_settings(to_dict(model.config.settings), "here")
+    assert total(counts).parameters == sum(p.numel() for p in model.parameters())
 
 
 def test_every_target_of_an_alignment_is_counted():

@@ -54,7 +54,7 @@ def to_seen(model: UniMM, latents: Tensor) -> Tensor:
         return latents
     if settings.drawn is None:
         return model.statistics.restore(latents)
-    pixels = decode_latents(model, latents.to(model.dtype))
+    pixels = decode_latents(model, latents)
     return encode_image(model, resize_pixels(pixels, settings.encoder.image_size).to(model.dtype))
 
 

@@ -16,7 +16,6 @@ from yaml import YAMLError
 from unimm.config import FILE_KEY, build
 from unimm.connector import Connector
 from unimm.dit.bodies import body_classes
-from unimm.dit.config import DiTConfig
 from unimm.latents.autoencoder import latent_space
 from unimm.latents.decoder import DecoderConfig
 from unimm.latents.encoder import EncoderConfig
@@ -102,10 +101,10 @@ def _llm(_: Values, where: str, stated: Values) -> Counts:
     """Of a unified model, at the query tokens alone: how long a prompt stands before them is not known."""
     known = {field.name for field in fields(ModelSettings)}
     settings = build(ModelSettings, {k: v for k, v in stated.items() if k in known}, where)
-    width, queries, dit = settings.llm.width, settings.num_queries, settings.dit
-    sees = bare(lambda: Projector(dit.channels, width, settings.projector_depth))
+    width, queries, dit, seen = settings.llm.width, settings.num_queries, settings.dit, settings.encoder.width
+    sees = bare(lambda: Projector(seen, width, settings.projector_depth))
     intends = bare(lambda: Connector(width, dit.condition_width, settings.connector_depth))
-    latents = torch.empty(1, queries, dit.channels, device="meta")
+    latents = torch.empty(1, queries, seen, device="meta")
     states = torch.empty(1, queries, width, device="meta")
     return {
         "queries": Count(parameters=queries * width),
@@ -115,8 +114,9 @@ def _llm(_: Values, where: str, stated: Values) -> Counts:
     }
 
 
-def _dit(section: Values, where: str, _: Values) -> Counts:
-    return _prefixed("dit", count_body("lightning", build(DiTConfig, section, where)))
+def _dit(section: Values, where: str, stated: Values) -> Counts:
+    kind = stated.get("body", "lightning")  # whose section `body` is a word
+    return _prefixed("dit", count_body(kind, build(body_classes(kind)[0], section, where)))
 
 
 def _body(section: Values, where: str, stated: Values) -> Counts:
@@ -132,6 +132,10 @@ def _text(section: Values, where: str, stated: Values) -> Counts:
 
 def _latents(section: Values, where: str, _: Values) -> Counts:
     return count_latent_space(*_of_kind(section, where, latent_space))
+
+
+def _drawn(section: Values, where: str, stated: Values) -> Counts:
+    return _prefixed("drawn", _latents(section, where, stated))
 
 
 def _alignment(section: Values, where: str, stated: Values) -> Counts:
@@ -171,5 +175,6 @@ SECTIONS: dict[str, Callable[[Values, str, Values], Counts]] = {
     "body": _body,
     "decoder": _decoder,
     "latents": _latents,
+    "drawn": _drawn,
     "alignment": _alignment,
 }

@@ -31,9 +31,8 @@ def stacked(images: Sequence[Image.Image]) -> np.ndarray:
 
 
 def picture_size(model: UniMM) -> int:
-    """Return the side, in pixels, of what the decoder shows."""
-    decoder = model.config.settings.decoder
-    return decoder.grid * decoder.patch_size
+    """Return the side, in pixels, of what the model draws."""
+    return model.config.settings.image_size
 
 
 def draw(model: UniMM, asked: Sequence[Prompt], seeds: list[int], each: int, settings: Any):
