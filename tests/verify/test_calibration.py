@@ -117,15 +117,21 @@ def test_the_kind_that_does_better_on_unseen_prompts_is_taken(truth, best):
     assert calibration_error(bins) < 0.05
 
 
-def test_a_prompt_is_never_on_both_sides_of_a_comparison():
-    """Where each verdict is a matter of the prompt, a map that had seen the prompt would do too well."""
-    groups = np.arange(400) // 8
-    scores = groups + np.linspace(0, 0.1, 400)
-    right = np.random.default_rng(0).integers(0, 2, 50)[groups]
-    losses = calibrate(scores, right, groups).facts["held_out_log_loss"]
-    assert min(losses.values()) > 0.6
+def test_a_prompt_is_never_on_both_sides_of_a_comparison(monkeypatch):
+    groups, seen = np.arange(400) // 8, []
+
+    def spy(scores, right, facts=None):
+        seen.append(set(scores))
+        return fit_logistic(scores, right, facts)
+
+    monkeypatch.setitem(FITS, "logistic", spy)
+    calibrate(groups.astype(float), np.random.default_rng(0).integers(0, 2, 400), groups)
+    assert [len(prompts) for prompts in seen[:5]] == [40] * 5, (
+        "four fifths of 50 prompts, and no part of others"
+    )
+    assert set.union(*({*range(50)} - prompts for prompts in seen[:5])) == {*range(50)}
     with pytest.raises(ValueError, match="at least 5 prompts"):
-        calibrate(scores, right, np.zeros(400))
+        calibrate(groups.astype(float), np.ones(400), np.zeros(400))
 
 
 def test_log_loss_is_that_of_the_verdict():
@@ -142,6 +148,19 @@ def test_bins_have_equal_mass_and_their_error_is_counted_by_hand():
     ]
     assert calibration_error(bins) == pytest.approx((0.15 + 0.15 + 0.15) / 3)
     assert calibration_error([Bin(0.5, 0.5, 10), Bin(0.9, 0.4, 30)]) == pytest.approx(0.375)
+
+
+def test_many_different_probabilities_fill_all_bins_alike():
+    p = np.random.default_rng(0).random(103)
+    assert {b.n for b in reliability(p, p > 0.5, 10)} == {10, 11}
+    assert len(reliability(p, p > 0.5, 10)) == 10
+
+
+def test_no_bin_is_a_crumb():
+    p = np.repeat([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [1, 30, 2, 40, 1, 26])
+    bins = reliability(p, p > 0.35, 10)
+    assert sum(b.n for b in bins) == 100
+    assert min(b.n for b in bins) >= 5
 
 
 def test_equal_probabilities_are_never_parted():

@@ -37,10 +37,26 @@ def reliability(probabilities: np.ndarray, right: np.ndarray, num_bins: int = BI
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError("reliability: expected probabilities from 0 to 1")
     _, level, counts = np.unique(p, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - counts / 2  # rank of the middle of each run of equal ones
-    number = (middle / len(p) * num_bins).astype(int)[level]
+    number = _numbers(counts, num_bins)[level]
     members = [number == k for k in np.unique(number)]
     return [Bin(float(p[m].mean()), float(right[m].mean()), int(m.sum())) for m in members]
+
+
+def _numbers(counts: np.ndarray, num_bins: int) -> np.ndarray:
+    """Return the bin of each run of equal probabilities, given how many there are of each, [K].
+
+    A bin is full when it holds its share of what was left when it was begun, so that a long run makes the
+    others fewer, not smaller: none has less than half of its share.
+    """
+    total, done, number, numbers = int(counts.sum()), 0, 0, []
+    full = total / num_bins
+    for count in np.cumsum(counts).tolist():
+        numbers.append(number)
+        if count >= full:
+            done, number = count, number + 1
+            left = max(1, round((total - done) * num_bins / total))
+            full = done + (total - done) / left
+    return np.array(numbers)
 
 
 def calibration_error(bins: list[Bin]) -> float:
