@@ -21,6 +21,8 @@ class Bin:
 def reliability(probabilities: np.ndarray, right: np.ndarray, num_bins: int = BINS) -> list[Bin]:
     """Return bins of equal mass, lowest probability first; equal probabilities are never parted.
 
+    Where no more different ones occur than there are bins, each has its own.
+
     Args:
         probabilities: [n] in [0, 1].
         right: [n] verdicts, 0 or 1.
@@ -37,7 +39,7 @@ def reliability(probabilities: np.ndarray, right: np.ndarray, num_bins: int = BI
     if not ((p >= 0) & (p <= 1)).all():
         raise ValueError("reliability: expected probabilities from 0 to 1")
     _, level, counts = np.unique(p, return_inverse=True, return_counts=True)
-    number = _numbers(counts, num_bins)[level]
+    number = level if len(counts) <= num_bins else _numbers(counts, num_bins)[level]
     members = [number == k for k in np.unique(number)]
     return [Bin(float(p[m].mean()), float(right[m].mean()), int(m.sum())) for m in members]
 

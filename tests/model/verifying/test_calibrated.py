@@ -9,6 +9,7 @@ import torch
 
 from tests.model.small import small_model
 from unimm.model import UniMM
+from unimm.model.verifying import VERIFIERS
 from unimm.model.verifying.calibrated import conditions_of, weights_mark
 from unimm.verify.calibration import Calibration
 from unimm.verify.calibrations import Calibrations
@@ -72,3 +73,17 @@ def test_every_tensor_is_in_the_mark():
         if tensor.is_floating_point():
             assert weights_mark({**state, name: tensor + 1}) != mark, name
     assert weights_mark({**state, "projector.layers.0.weight": torch.empty(1, device="meta")}) is None
+
+
+def test_the_built_in_model_is_calibrated_for_every_verifier():
+    tiny = UniMM.from_pretrained("tiny")
+    assert set(tiny.calibrations.maps) == set(VERIFIERS)
+    drawn = tiny.generate_image(
+        "a red circle", best_of=2, num_inference_steps=4, output_type="latent", seed=0
+    )
+    assert 0 < drawn.probabilities[0] < 1
+    for name, calibration in tiny.calibrations.maps.items():
+        facts = calibration.facts
+        assert facts["ece_after"] < 0.05, name
+        assert facts["log_loss"] < facts["base_log_loss"], name
+        assert facts["held_out_log_loss"][calibration.kind] == min(facts["held_out_log_loss"].values())
