@@ -9,7 +9,7 @@ import json
 import pytest
 import torch
 
-from tests.model.small import small_model
+from tests.model.small import small_model, small_settings
 from unimm.model import PROFILES, UniMM
 from unimm.model.context import Context
 from unimm.model.inputs import batch_of, rows_of
@@ -117,12 +117,17 @@ def test_a_picture_may_stand_alone_or_in_a_batch_when_rounded():
 
 
 @torch.no_grad()
-def test_pixels_and_features_are_rounded_on_their_way_through_the_tower():
-    model, pixels = small_model(), torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-    exact, encoder = model.encode_image(pixels), model.encoder
+@pytest.mark.parametrize("kind", ["siglip2", "webssl"])
+def test_pixels_and_features_are_rounded_on_their_way_through_the_tower(kind):
+    model = small_model(encoder=dataclasses.replace(small_settings().encoder, kind=kind))
+    pixels, encoder = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0)), model.encoder
+    exact = model.encode_image(pixels)
     model.profile = "reference"
-    hidden = encoder.hidden(encoder.standardise(pixels).bfloat16().float()).bfloat16()
-    features = torch.nn.functional.layer_norm(hidden, (8,), eps=1e-6)  # in bfloat16, as published
+    hidden = encoder.hidden(encoder.standardise(pixels).bfloat16().float())
+    features = {
+        "siglip2": lambda: torch.nn.functional.layer_norm(hidden.bfloat16(), (8,), eps=1e-6),
+        "webssl": lambda: encoder.layernorm(hidden).bfloat16(),
+    }[kind]()
     expected = model.statistics.normalise(features)
     torch.testing.assert_close(model.encode_image(pixels), expected, rtol=0, atol=0)
     assert not torch.equal(model.encode_image(pixels), exact)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from unimm.latents.encoder import Encoder
 from unimm.latents.pixels import resize_pixels
 from unimm.llm.rounding import first_norm_rounded, rounded
 from unimm.model.placing import device_of
@@ -65,10 +66,13 @@ def raw_latents(model: UniMM, pixels: Tensor) -> Tensor:
     return rounded_latents(model.encoder, pixels)
 
 
-def rounded_latents(encoder, pixels: Tensor) -> Tensor:
-    """Return raw latents as the published code makes them: what enters and leaves the tower is bfloat16."""
+def rounded_latents(encoder: Encoder, pixels: Tensor) -> Tensor:
+    """Return raw latents as the published code makes them: what enters and leaves the tower is bfloat16.
+
+    So is what a norm after the tower puts out.
+    """
     features = encoder.hidden(rounded(encoder.standardise(encoder.fit(pixels))))
-    return rounded(encoder.norm(rounded(features)))
+    return rounded(encoder.norm(features if encoder.norms_inside else rounded(features)))
 
 
 def rows_of(runs: Sequence[Run], batch: Batch) -> Tensor:

@@ -49,6 +49,7 @@ class WebSSLEncoder(Dinov2Encoder):
     """
 
     model_types = ("dinov2",)
+    norms_inside = True
 
     @staticmethod
     def tower_class() -> type[nn.Module]:

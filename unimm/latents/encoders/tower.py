@@ -28,6 +28,8 @@ class Encoder(nn.Module, ABC):
     """What `model_type` is in the config.json of a published tower."""
     unread: ClassVar[tuple[str, ...]] = ()
     """Patterns of published tensors that latents never meet."""
+    norms_inside: ClassVar[bool] = False
+    """Whether the published tower itself ends in `norm`; else that is put after it."""
     embeddings: nn.Module
     layers: nn.ModuleList
 
