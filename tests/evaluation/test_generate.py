@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.evaluation.painter import Crowded, Painter, draw, pictures_of, plan_of
+from unimm.evaluation import tiles
 from unimm.evaluation.bench.benchmark import Source
 from unimm.evaluation.bench.items import rewritten_prompts
 from unimm.evaluation.generate import Share, blocks
@@ -260,3 +262,21 @@ def test_writing_keeps_its_order():
         for number in range(200):
             writer.put(lambda number=number: done.append(number))
     assert done == list(range(200))
+
+
+def test_drawing_does_not_wait_for_the_disk(tmp_path, monkeypatch):
+    class Slow(Painter):
+        def generate_image(self, prompt, **options):
+            time.sleep(0.2)
+            return super().generate_image(prompt, **options)
+
+    def save(path, picture, write=tiles.png):
+        time.sleep(0.04)  # four of them nearly as long as their drawing
+        return write(picture)
+
+    monkeypatch.setattr("unimm.evaluation.generate.png", lambda picture: save(None, picture))
+    model, start = Slow(), time.perf_counter()
+    draw(model, plan_of(source=Source(limit=24)), tmp_path)
+    took = time.perf_counter() - start
+    assert len(model.calls) == 6
+    assert took < 6 * 0.2 + 24 * 0.04  # what one after the other would take, without any drawing

@@ -199,7 +199,8 @@ def _compose(path: Path, parts: Sequence[Path]) -> None:
     youngest = max(part.stat().st_mtime_ns for part in parts)
     if path.is_file() and path.stat().st_mtime_ns >= youngest and whole(path):
         return
-    write_whole(path, png(grid_of([load_image(part) for part in parts])))
+    made = parts[0].read_bytes() if len(parts) == 1 else png(grid_of([load_image(part) for part in parts]))
+    write_whole(path, made)
 
 
 GENEVAL = Layout("geneval", _geneval_sample, _geneval_finish, _nothing, _geneval_find)
