@@ -171,6 +171,14 @@ def test_the_run_says_what_it_was_made_with(tmp_path):
     assert model.asked[0] == told
 
 
+def test_what_is_left_to_the_model_is_said_all_the_same():
+    model = {"guidance": 3.0, "solver": "clean"}
+    left, asked = plan_of(), plan_of(sampling={"steps": 2, "guidance": 3.0, "solver": "clean"})
+    assert left.identity(model)["sampling"]["guidance"] == 3.0
+    assert left.identity(model) == asked.identity(model)
+    assert left.sampling.options()["guidance_scale"] is None
+
+
 def test_rewritten_prompts_are_drawn_and_the_original_ones_kept(tmp_path):
     plan = plan_of()
     path = tmp_path / "long.txt"

@@ -66,7 +66,7 @@ class Plan:
             "prompts": self.prompts.facts() | {"template": self.template},
             "samples": self.samples,
             "seed": self.seed,
-            "sampling": self.sampling.facts(),
+            "sampling": self.sampling.facts(model),
             "verifiers": list(self.verifiers),
             "model": dict(model),
         }

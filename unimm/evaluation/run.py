@@ -69,10 +69,11 @@ class Sampling:
             told |= {"best_of": self.best_of, "verifier": self.verifier or "answer_logits"}
         return told
 
-    def facts(self) -> dict[str, Any]:
-        """Return the settings by name, the verifier named wherever there is one."""
+    def facts(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings by name; what was left to the model is what its facts say."""
         verifier = (self.verifier or "answer_logits") if self.best_of > 1 else None
-        return {**asdict(self), "verifier": verifier}
+        own = {name: model[name] for name in ("guidance", "solver") if getattr(self, name) is None}
+        return {**asdict(self), **own, "verifier": verifier}
 
 
 def seed_of(base: int, index: int, sample: int) -> int:
@@ -108,6 +109,7 @@ def model_facts(model: Any, name: str, revision: str | None = None) -> dict[str,
         "weights": weights_hash(model),
         "chat_template": getattr(chat, "generate_template", None),
         "guidance": getattr(settings, "guidance_scale", None),
+        "solver": getattr(getattr(model, "profile", None), "sampler", None),
     }
 
 

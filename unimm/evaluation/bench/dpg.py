@@ -68,15 +68,16 @@ def questions(path: Path, allow_other: bool) -> tuple[Question, ...]:
 def judge(
     images: Sequence[Image], items: Sequence[Item], judges: Judges, asked: Asked
 ) -> list[dict[str, Any]]:
-    """Return the answers to every question of each picture's prompt, as they were given."""
+    """Return every question of each picture's prompt and the answer to it, as it was given."""
     table = _of_items(asked.extras["questions"])
     pairs = [(place, question) for place, item in enumerate(items) for question in table.get(item.name, ())]
     shown = [images[place] for place, _ in pairs]
     said = judges["vqa"].ask(shown, [question.text for _, question in pairs]) if pairs else []
-    answers: list[dict[str, str]] = [{} for _ in images]
+    records: list[dict[str, Any]] = [{"answers": {}, "questions": {}} for _ in images]
     for (place, question), answer in zip(pairs, said, strict=True):
-        answers[place][str(question.number)] = answer
-    return [{"answers": each} for each in answers]
+        records[place]["answers"][str(question.number)] = answer
+        records[place]["questions"][str(question.number)] = question.text
+    return records
 
 
 def _of_items(table: Sequence[Question]) -> dict[str, list[Question]]:
@@ -108,10 +109,9 @@ def verdict(record: Record, asked: Asked) -> tuple[float, str]:
     """Return how many of a picture's questions got a yes, before any is set to 0, and which did not."""
     if has_failed(record):
         return 0.0, record["failed"]
-    name = next(item.name for item in asked.items if item.index == record["item"])
-    table = _of_items(asked.extras["questions"])[name]
-    refused = [each.text for each in table if record["answers"].get(str(each.number)) != "yes"]
-    return 1 - len(refused) / max(1, len(table)), "no: " + "; ".join(refused) if refused else ""
+    answers, texts = record["answers"], record["questions"]
+    refused = [texts[number] for number, answer in answers.items() if answer != "yes"]
+    return 1 - len(refused) / max(1, len(answers)), "no: " + "; ".join(refused) if refused else ""
 
 
 DPG = Benchmark(
