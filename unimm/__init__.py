@@ -13,7 +13,7 @@ from unimm import _torchvision  # noqa: F401  (first: it cures a broken torchvis
 if TYPE_CHECKING:
     from unimm.chat import Conversation
     from unimm.generator import ClassGenerator, GeneratorSettings, TextGenerator
-    from unimm.model import ModelSettings, UniMM, UniMMConfig
+    from unimm.model import ModelSettings, UniMM, UniMMConfig, on_pixels
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,7 @@ _PUBLIC = {
     "TextGenerator": "unimm.generator",
     "UniMM": "unimm.model",
     "UniMMConfig": "unimm.model",
+    "on_pixels": "unimm.model",
 }
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "TextGenerator",
     "UniMM",
     "UniMMConfig",
+    "on_pixels",
 ]
 
 

@@ -4,5 +4,6 @@ from unimm.model.config import ModelSettings, UniMMConfig
 from unimm.model.losses import Losses
 from unimm.model.profile import PROFILES, Profile
 from unimm.model.unimm import UniMM
+from unimm.model.verifying import on_pixels
 
-__all__ = ["PROFILES", "Losses", "ModelSettings", "Profile", "UniMM", "UniMMConfig"]
+__all__ = ["PROFILES", "Losses", "ModelSettings", "Profile", "UniMM", "UniMMConfig", "on_pixels"]

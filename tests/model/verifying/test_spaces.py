@@ -8,7 +8,8 @@ from PIL import Image
 
 from tests.model.small import small_model
 from tests.model.test_spaces import MODELS
-from unimm.model.verifying import VERIFIERS, on_pixels
+from unimm import on_pixels
+from unimm.model.verifying import VERIFIERS
 
 PROMPTS = ["a red star", "two blue circles"]
 OPTIONS = {"num_inference_steps": 2, "seed": 1, "output_type": "latent"}
