@@ -181,8 +181,8 @@ class UniMM(StoredModel):
                 decoded. 1 draws k and keeps them all.
             verifier: "answer_logits" (the default when there is a choice to make), "prompt_confidence",
                 "p_yes", "prompt_likelihood", "image_confidence", a function `f(latents [M N C], prompts) ->
-                scores [M]`, or `unimm.on_pixels(f)` with `f(images, prompts) -> scores`, for which every candidate
-                is decoded.
+                scores [M]`, or `unimm.on_pixels(f)` with `f(images, prompts) -> scores`, for which every
+                candidate is decoded.
             stop_margin: draw in rounds, and no more for a prompt once its last kept score is this far above
                 the next.
             stop_probability: draw in rounds, and no more for a prompt once each kept candidate is right with
