@@ -60,6 +60,10 @@ def read_config(folder: Path) -> UniMMConfig:
         ValueError: it is not the configuration of a unimm model.
     """
     path = folder / "config.json"
+    if not path.is_file() and (folder / "adapter_config.json").is_file():
+        raise ValueError(
+            f"model: {folder} holds an adapter; load the model it was made for, with adapter={str(folder)!r}"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"model: expected config.json in {folder}, found none")
     try:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from unimm.model import adapter_files
+from unimm.model.adapters import AdapterSettings
 from unimm.model.config import UniMMConfig
 from unimm.model.loading import (
     check_tokenizer,
@@ -48,6 +50,7 @@ class StoredModel(PreTrainedModel):
         super().__init__(config)
         self.profile = "standard"
         self.calibrations = Calibrations()
+        self.adapter: AdapterSettings | None = None  # see `unimm.model.adapters`
 
     def post_init(self) -> None:
         """Do what transformers does when all rooms are there, and say which parts no device_map divides."""
@@ -70,6 +73,7 @@ class StoredModel(PreTrainedModel):
         *args: Any,
         dtype: torch.dtype | str = torch.float32,
         profile: Profile | str = "standard",
+        adapter: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> Self:
         """Load a model: "tiny" (built in), a folder, or a hub id; all its weights must be there, no others.
@@ -80,6 +84,7 @@ class StoredModel(PreTrainedModel):
                 configuration.
             profile: "standard" is correct mathematics; "reference" has every quirk that decides a published
                 number (see `unimm.model.profile`).
+            adapter: folder of an adapter made for this model.
             options: transformers' own: device_map, attn_implementation, quantization_config, revision, token,
                 cache_dir, local_files_only, ... A quantization_config gives fewer bits to the language model
                 alone. For a published Scale-RAE model besides vision_tower, decoder
@@ -88,8 +93,8 @@ class StoredModel(PreTrainedModel):
 
         Raises:
             FileNotFoundError: no such folder or hub model, or a file of it is missing.
-            ValueError: an unknown name (with a suggestion), or weights that are missing, unexpected or
-                misshapen.
+            ValueError: an unknown name (with a suggestion), weights that are missing, unexpected or
+                misshapen, or an adapter of another model.
         """
         profile = as_profile(profile)
         hub = {key: options.pop(key) for key in HUB_OPTIONS if key in options}
@@ -115,7 +120,19 @@ class StoredModel(PreTrainedModel):
         if tokenizer is not None:
             check_tokenizer(tokenizer, config)
             model.tokenizer = tokenizer
+        model.name_or_path = os.fspath(name)
+        if adapter is not None:
+            model.load_adapter(adapter)
         return model
+
+    def load_adapter(self, folder: str | os.PathLike[str]) -> None:
+        """Give the model the adapter in a folder, which acts at once; see `unimm.model.adapters`.
+
+        Raises:
+            FileNotFoundError: the folder or a file in it is missing.
+            ValueError: an adapter made for other weights, which are named, or one that is damaged.
+        """
+        adapter_files.load_adapter(self, folder)
 
     def save_pretrained(
         self,
@@ -134,8 +151,14 @@ class StoredModel(PreTrainedModel):
             options: transformers' own: max_shard_size ("15MB"), variant, ...
 
         Raises:
+            ValueError: the model has an adapter.
             OSError: the disk is full or the folder cannot be written; nothing has changed then.
         """
+        if self.adapter is not None:
+            raise ValueError(
+                "save: expected a model without an adapter, got one with; save_adapter stores the adapter "
+                "alone, merge_adapter makes one model of both"
+            )
         state = self.stored_state() if state_dict is None else dict(state_dict)
         for tied in self.all_tied_weights_keys:
             state.pop(tied, None)
