@@ -14,6 +14,7 @@ from unimm.app import curves, exits, questions
 from unimm.app.convert import convert as convert_folder
 from unimm.app.opening import open_context, open_model, progress
 from unimm.app.options import (
+    Adapter,
     BestOf,
     Compiled,
     Device,
@@ -69,6 +70,7 @@ def generate(
     negative: Negative = None,
     seed: Seed = 0,
     model: Model = "tiny",
+    adapter: Adapter = None,
     profile: ProfileName = "standard",
     device: Device = "cpu",
     dtype: Dtype = "float32",
@@ -79,7 +81,7 @@ def generate(
 
     out = check_out(out or name_for(prompt))
     context = [open_context(path) for path in image or []]
-    loaded = open_model(model, device, dtype, profile, compile)
+    loaded = open_model(model, device, dtype, profile, compile, adapter=adapter)
     start = time.perf_counter()
     with progress("drawing") as callback:
         drawn = loaded.generate_image(
@@ -105,13 +107,14 @@ def generate(
 def caption(
     image: Annotated[list[Path], typer.Argument(help="A picture, or several.")],
     model: Model = "tiny",
+    adapter: Adapter = None,
     profile: ProfileName = "standard",
     device: Device = "cpu",
     dtype: Dtype = "float32",
 ) -> None:
     """Describe a picture; of several, each in a line behind its name."""
     pictures = [open_context(path) for path in image]
-    said = open_model(model, device, dtype, profile).caption(pictures)
+    said = open_model(model, device, dtype, profile, adapter=adapter).caption(pictures)
     for path, text in zip(image, said, strict=True):
         print(text if len(image) == 1 else f"{path}: {text}")
 
@@ -121,13 +124,14 @@ def answer(
     image: Annotated[Path, typer.Argument(help="A picture.")],
     question: Annotated[str, typer.Argument(help="What to ask of it.")],
     model: Model = "tiny",
+    adapter: Adapter = None,
     profile: ProfileName = "standard",
     device: Device = "cpu",
     dtype: Dtype = "float32",
 ) -> None:
     """Answer a question about a picture."""
     picture = open_context(image)
-    print(open_model(model, device, dtype, profile).answer(picture, question))
+    print(open_model(model, device, dtype, profile, adapter=adapter).answer(picture, question))
 
 
 @app.command()
@@ -137,6 +141,7 @@ def chat(
     guidance: Guidance = None,
     seed: Seed = 0,
     model: Model = "tiny",
+    adapter: Adapter = None,
     device: Device = "cpu",
 ) -> None:
     """Talk with a model: words and pictures, both ways."""
@@ -145,7 +150,11 @@ def chat(
     if not folder.is_dir():
         raise FileNotFoundError(f"--folder: there is no folder {str(folder)!r}; make it first")
     Terminal(
-        open_model(model, device), folder, seed, num_inference_steps=steps, guidance_scale=guidance
+        open_model(model, device, adapter=adapter),
+        folder,
+        seed,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
     ).run()
 
 

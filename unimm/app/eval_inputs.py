@@ -12,12 +12,27 @@ if TYPE_CHECKING:
 
 
 def load_model(
-    name: str, device: str, revision: str | None = None, dtype: str = "float32", profile: str | None = None
+    name: str,
+    device: str,
+    revision: str | None = None,
+    dtype: str = "float32",
+    profile: str | None = None,
+    adapter: Path | None = None,
 ) -> UniMM:
     """Return a model by name, ready to draw on a device."""
     from unimm.app.opening import open_model
 
-    return open_model(name, device, dtype, profile or "standard", revision=revision)
+    return open_model(name, device, dtype, profile or "standard", revision=revision, adapter=adapter)
+
+
+def full_name(model: str, adapter: Path | None) -> str:
+    """Return what a run calls a model."""
+    return model if adapter is None else f"{model} with {adapter}"
+
+
+def short_name(model: str, adapter: Path | None) -> str:
+    """Return what a run's folder calls a model."""
+    return Path(model).name if adapter is None else f"{Path(model).name}-{adapter.resolve().name}"
 
 
 def files_of(**given: Path | None) -> dict[str, Path]:

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from unimm.app.eval_inputs import asked_of, files_of, judges_of, load_model, place_for, prompts_of, source_of
+from unimm.app.eval_inputs import (
+    asked_of,
+    files_of,
+    full_name,
+    judges_of,
+    load_model,
+    place_for,
+    prompts_of,
+    short_name,
+    source_of,
+)
 from unimm.app.eval_options import (
     BatchSize,
     Bench,
@@ -31,6 +41,7 @@ from unimm.app.eval_options import (
     WorldSize,
 )
 from unimm.app.options import (
+    Adapter,
     BestOf,
     Device,
     Dtype,
@@ -63,6 +74,7 @@ def generate_pictures(
     limit: Limit = None,
     samples: Samples = None,
     model: Model = "tiny",
+    adapter: Adapter = None,
     revision: Revision = None,
     dtype: Dtype = "float32",
     profile: ProfileName = "standard",
@@ -99,9 +111,11 @@ def generate_pictures(
         batch_size,
     )
     share = Share.of_environment(rank, world_size)
-    folder = out or Path("outputs") / f"{bench}-{Path(model).name}"
-    loaded = load_model(model, device, revision, dtype, profile)
-    drawn = generate(loaded, plan, folder, plan.identity(model_facts(loaded, model, revision)), share)
+    folder = out or Path("outputs") / f"{bench}-{short_name(model, adapter)}"
+    loaded = load_model(model, device, revision, dtype, profile, adapter)
+    drawn = generate(
+        loaded, plan, folder, plan.identity(model_facts(loaded, full_name(model, adapter), revision)), share
+    )
     there = len(found.items) * plan.samples
     part = "" if share.world_size == 1 else f" as share {share.rank} of {share.world_size}"
     print(f"{drawn} pictures drawn{part}, of {there} for {len(found.items)} prompts: {folder}")

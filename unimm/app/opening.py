@@ -23,11 +23,13 @@ def open_model(
     profile: str = "standard",
     compiled: bool = False,
     revision: str | None = None,
+    adapter: Path | None = None,
 ) -> UniMM:
     """Return a model by name, ready to draw on a device.
 
     Raises:
-        ValueError: a device that is not there, or a dtype or profile that nothing has.
+        ValueError: a device that is not there, a dtype or profile that nothing has, or an adapter of another
+            model.
     """
     with status(f"loading {name}"):
         import torch
@@ -41,7 +43,9 @@ def open_model(
         expect_known("--dtype", dtype, DTYPES)
         logging.disable_progress_bar()  # of transformers, which writes it to files too
         hub = {} if revision is None else {"revision": revision}
-        model = UniMM.from_pretrained(name, dtype=getattr(torch, dtype), profile=profile, **hub)
+        model = UniMM.from_pretrained(
+            name, dtype=getattr(torch, dtype), profile=profile, adapter=adapter, **hub
+        )
         model = model.eval().to(place)
     if compiled:
         model.compile_drawing()

@@ -22,6 +22,7 @@ def at_least(lowest: int) -> Callable[[float | None], float | None]:
 
 # Which model, and how it computes.
 Model = Annotated[str, typer.Option("--model", "-m", help="tiny (built in), a folder, or a hub id.")]
+Adapter = Annotated[Path | None, typer.Option(help="Folder of an adapter that was made for the model.")]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str, typer.Option(help="What the weights are held in: float32, bfloat16 or float16.")]
 ProfileName = Annotated[

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from unimm.app.eval_inputs import load_model
+from unimm.app.eval_inputs import full_name, load_model, short_name
 from unimm.app.eval_options import Out, Rank, Revision, WorldSize
 from unimm.app.evaluate import evaluation
-from unimm.app.options import Device, Dtype, Model, ProfileName
+from unimm.app.options import Adapter, Device, Dtype, Model, ProfileName
 
 
 @evaluation.command("vqa")
@@ -35,6 +35,7 @@ def ask_questions(
     batch_size: Annotated[int, typer.Option(help="Questions asked together.")] = 16,
     seed: Annotated[int, typer.Option(help="Of the world's questions.")] = 0,
     model: Model = "tiny",
+    adapter: Adapter = None,
     revision: Revision = None,
     dtype: Dtype = "float32",
     profile: ProfileName = "standard",
@@ -47,10 +48,10 @@ def ask_questions(
     from unimm.evaluation.vqa.runner import Settings, run
 
     settings = Settings(bench, data, protocol, split, limit, ocr, batch_size, unparsed, seed)
-    folder = out or Path("outputs") / f"{bench}-{settings.way}-{Path(model).name}"
+    folder = out or Path("outputs") / f"{bench}-{settings.way}-{short_name(model, adapter)}"
     share = Share.of_environment(rank, world_size)
-    loaded = load_model(model, device, revision, dtype, profile)
-    card = run(loaded, settings, folder, model, share)
+    loaded = load_model(model, device, revision, dtype, profile, adapter)
+    card = run(loaded, settings, folder, full_name(model, adapter), share)
     if card is not None:
         print(f"\n{folder / 'card.html'} shows it with pictures, {folder / 'card.json'} keeps it.")
 

@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="unimm eval world", description="Score a model on the built-in world.")
     defaults = Settings()
     parser.add_argument("--model", "-m", default="tiny", help="tiny (built in), a folder, or a hub id")
+    parser.add_argument("--adapter", type=Path, metavar="FOLDER", help="an adapter made for the model")
     parser.add_argument(
         "--limit",
         type=int,
@@ -76,8 +77,9 @@ def main(arguments: Sequence[str]) -> None:
         raise FileNotFoundError(f"--json: there is no folder {str(options.json.parent)!r}; make it first")
     from unimm import UniMM
 
-    model = UniMM.from_pretrained(options.model).eval()
-    out = options.out or Path("outputs") / f"world-{Path(options.model).name}"
+    model = UniMM.from_pretrained(options.model, adapter=options.adapter).eval()
+    with_adapter = "" if options.adapter is None else f"-{options.adapter.resolve().name}"
+    out = options.out or Path("outputs") / f"world-{Path(options.model).name}{with_adapter}"
     start = time.perf_counter()
     card = measure(model, settings, out, options.fresh)
     seconds = time.perf_counter() - start
@@ -88,6 +90,7 @@ def main(arguments: Sequence[str]) -> None:
     text = json.dumps(cards.as_json(card), indent=1)
     facts = {
         "model": options.model,
+        "adapter": None if options.adapter is None else str(options.adapter),
         **asdict(settings),
         "version": VERSION,
         "seconds": round(seconds, 1),
