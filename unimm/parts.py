@@ -96,6 +96,8 @@ class Batch:
         context_latents: [I N C] normalised, in the order of the runs, or None when I = 0.
         query_runs: slots of the J images that are drawn, same order.
         target_latents: [J N C] normalised, or None when J = 0 or nothing is trained.
+        samples: where the samples stand that share rows, row by row; empty where each row is one sample.
+            Positions begin again with each, and none sees another.
     """
 
     input_ids: Tensor
@@ -105,6 +107,7 @@ class Batch:
     context_latents: Tensor | None = None
     query_runs: tuple[Run, ...] = ()
     target_latents: Tensor | None = None
+    samples: tuple[Run, ...] = ()
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the same batch with its tensors on `device`."""

@@ -9,14 +9,23 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, Qwen2ForCausalLM, TemperatureLogitsWarper, TopPLogitsWarper
 
+from unimm.llm.attention import packed_arguments, segments_of
+from unimm.parts import Run
 
-def llm_states(llm: Qwen2ForCausalLM, embeds: Tensor, **kwargs: Any) -> Tensor:
+
+def llm_states(llm: Qwen2ForCausalLM, embeds: Tensor, samples: Sequence[Run] = (), **kwargs: Any) -> Tensor:
     """Return the states [B T D], final norm included, of embeddings [B T D] from position 0 on.
 
     No mask is built: with padding at the right, causal attention already keeps it from every real position.
+    Where `samples` share rows, positions begin again with each, and none sees another.
     """
-    mask = {"full_attention": None} if llm.config._attn_implementation != "eager" else None
-    return llm.model(inputs_embeds=embeds, attention_mask=mask, **kwargs).last_hidden_state
+    implementation = llm.config._attn_implementation
+    if samples:
+        segments = segments_of(samples, embeds.shape[:2], embeds.device)
+        kwargs |= packed_arguments(implementation, segments, embeds.dtype)
+    else:
+        kwargs["attention_mask"] = None if implementation == "eager" else {"full_attention": None}
+    return llm.model(inputs_embeds=embeds, **kwargs).last_hidden_state
 
 
 class Memory:

@@ -48,6 +48,7 @@ class UniMM(StoredModel):
         settings = config.settings
         width, body = settings.llm.width, DRAWING_BODIES[settings.body][1]
         self.llm = build_llm(settings.llm)
+        self.llm.set_attn_implementation(config._attn_implementation)
         self.queries = QueryTokens(settings.num_queries, width)
         self.projector = Projector(settings.encoder.width, width, settings.projector_depth)
         self.connector = Connector(width, settings.dit.condition_width, settings.connector_depth)
@@ -93,9 +94,9 @@ class UniMM(StoredModel):
         """
         embeds, rows = self.embed(batch, rounds), self._rounded_rows(batch, rounds)
         if rows is None:
-            return llm_states(self.llm, embeds)
+            return llm_states(self.llm, embeds, batch.samples)
         with first_norm_rounded(self.llm, (rows & ~rows_of(batch.query_runs, batch))[:, None]):
-            return llm_states(self.llm, embeds)
+            return llm_states(self.llm, embeds, batch.samples)
 
     def _rounded_rows(self, batch: Batch, asked: bool | None) -> Tensor | None:
         """Return which rows [B] are rounded; None where none is."""
