@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from unimm.model import UniMM
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} (see {self.prog} --help)")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="unimm eval world", description="Score a model on the built-in world.")
+    parser = Parser(prog="unimm eval world", description="Score a model on the built-in world.")
     defaults = Settings()
     parser.add_argument("--model", "-m", default="tiny", help="tiny (built in), a folder, or a hub id")
     parser.add_argument("--adapter", type=Path, metavar="FOLDER", help="an adapter made for the model")
