@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from unimm.latents.pixels import MAX_PIXELS, load_image
 MAX_FILE_BYTES = 256 * 2**20
 """Above every photograph; files beyond are refused unread."""
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """What is opened. Pillow knows more, some of which start other programs (EPS: Ghostscript)."""
 
 
@@ -125,7 +126,7 @@ def measure_picture(content: bytes, key: str, name: str) -> Measured:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # above all Pillow's about size: our limit is below
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=_formats()) as image:
                 found = Measured(*image.size, image.format or "?", image.mode)
                 frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a camera's
     except Exception as error:  # see above
@@ -139,6 +140,13 @@ def measure_picture(content: bytes, key: str, name: str) -> Measured:
         reason = f"{name}: expected one picture, got {frames} frames; save the one that is meant"
         raise BrokenSample(key, reason, "picture")
     return found
+
+
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    """Return those of FORMATS that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _told(error: Exception) -> str:

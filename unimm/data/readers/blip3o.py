@@ -11,9 +11,10 @@ from pathlib import Path
 
 from unimm.data.pictures import ImageRef, read_picture
 from unimm.data.readers.fields import decoded, field, parsed, worded
+from unimm.data.readers.rows import RowSource, called
 from unimm.data.readers.tars import Tars
 from unimm.data.readers.turning import TASKS, captioned, check_template
-from unimm.data.samples import BrokenSample, Sample, expect_place
+from unimm.data.samples import BrokenSample, Sample
 from unimm.tables import expect_known
 
 TEMPLATE = "Please generate image based on the following caption: {caption}"
@@ -23,31 +24,14 @@ PICTURES = ("jpg", "jpeg", "png", "webp")
 
 
 @dataclass(frozen=True)
-class CaptionTars:
-    """Rows of tars with a picture and its caption."""
+class CaptionRow:
+    """Reads a row of a tar: a picture and its caption."""
 
-    name: str
-    tars: Tars
     template: str = TEMPLATE
     task: str = "draw"
     json_captions: tuple[str, ...] = ()
-    random_access = True
 
-    @property
-    def shards(self) -> tuple[int, ...]:
-        return self.tars.shards
-
-    @property
-    def faults(self) -> tuple[str, ...]:
-        return self.tars.faults
-
-    def __len__(self) -> int:
-        return sum(self.shards)
-
-    def __getitem__(self, place: tuple[int, int]) -> Sample:
-        expect_place(self.shards, place)
-        tar = self.tars.open(place[0])
-        key, fields = tar.key(place[1]), tar.fields(place[1])
+    def __call__(self, fields: Mapping[str, ImageRef], key: str) -> Sample:
         return captioned(key, picture_in(fields, key), self._captions(fields, key), self.task, self.template)
 
     def _captions(self, fields: Mapping[str, ImageRef], key: str) -> dict[str, str]:
@@ -81,7 +65,7 @@ def open_blip3o(
     template: str = TEMPLATE,
     task: str = "draw",
     json_captions: Sequence[str] = (),
-) -> CaptionTars:
+) -> RowSource:
     """Open tars of pictures and captions.
 
     Args:
@@ -95,5 +79,5 @@ def open_blip3o(
         ValueError: no tars, another task, or a template without a place for the caption.
     """
     expect_known("task", task, TASKS)
-    name = paths[0].parent.name if len(paths) > 1 else paths[0].name
-    return CaptionTars(name, Tars(paths, cache), check_template(template), task, tuple(json_captions))
+    read = CaptionRow(check_template(template), task, tuple(json_captions))
+    return RowSource(called(paths), Tars(paths, cache), read)

@@ -181,7 +181,9 @@ class Tar:
 
 
 class Tars:
-    """Many tars: one shard each."""
+    """Rows of many tars: one shard each."""
+
+    random_access = True
 
     def __init__(self, paths: Sequence[Path], cache: Path | None):
         if not paths:
@@ -190,7 +192,15 @@ class Tars:
         self.shards = tuple(len(Tar(path, cache)) for path in self.paths)
         self._faults: tuple[str, ...] | None = None
 
-    def open(self, shard: int) -> Tar:
+    def key(self, shard: int, row: int) -> str:
+        """Return what to call a row."""
+        return self._open(shard).key(row)
+
+    def row(self, shard: int, row: int) -> Mapping[str, ImageRef]:
+        """Return where the fields of a row stand; raises as `Tar.fields`."""
+        return self._open(shard).fields(row)
+
+    def _open(self, shard: int) -> Tar:
         """Return a tar; the last few stay open."""
         return _opened(self.paths[shard], self.cache)
 

@@ -1,0 +1,105 @@
+"""Parquet read by row groups: each is a shard, and the last few stay in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unimm.data.readers.index import Arrays, index_of
+from unimm.data.samples import BrokenSample
+
+KIND = "parquet 1"
+HELD = 4  # row groups in memory: of pictures, some tens of megabytes each
+
+
+def build_index(path: Path, advance: Callable[[int], None]) -> Arrays:
+    """Return the rows of each row group of a file, int64 [G].
+
+    Raises:
+        ValueError: not parquet.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        facts = pyarrow.parquet.read_metadata(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: not readable as parquet, cut short? ({error})") from error
+    return {
+        "rows": np.array([facts.row_group(g).num_rows for g in range(facts.num_row_groups)], dtype=np.int64)
+    }
+
+
+class Parquets:
+    """Rows of parquet files; each row group is a shard.
+
+    Reading a row reads its group unless that is among the last few: shuffle within few shards at once.
+    """
+
+    random_access = True
+    faults: tuple[str, ...] = ()
+
+    def __init__(self, paths: Sequence[Path], cache: Path | None):
+        """Open them; only their footers are read.
+
+        Raises:
+            FileNotFoundError: a file is not there.
+            ValueError: no files, or one that is no parquet.
+        """
+        if not paths:
+            raise ValueError("parquet: expected at least one file, got none")
+        self.paths = tuple(map(Path, paths))
+        counts = [index_of(path, KIND, build_index, cache)["rows"] for path in self.paths]
+        self._groups = [(file, group) for file, rows in enumerate(counts) for group in range(len(rows))]
+        self._firsts = [int(first) for rows in counts for first in np.cumsum(rows) - rows]
+        self.shards = tuple(int(number) for rows in counts for number in rows)
+
+    def key(self, shard: int, row: int) -> str:
+        """Return what to call a row: its file and place in the whole file, from 0."""
+        return f"{self.paths[self._groups[shard][0]].name}:{self._firsts[shard] + row}"
+
+    def row(self, shard: int, row: int) -> Mapping[str, Any]:
+        """Return a row.
+
+        Raises:
+            BrokenSample: its group cannot be decoded.
+        """
+        import pyarrow
+
+        file, group = self._groups[shard]
+        try:
+            table = _group(self.paths[file], group)
+            return {name: table.column(name)[row].as_py() for name in table.column_names}
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+            told = " ".join(str(error).split())
+            raise BrokenSample(
+                self.key(shard, row), f"cannot be read from parquet ({told})", "damage"
+            ) from error
+
+
+@lru_cache(maxsize=HELD)
+def _group(path: Path, group: int) -> Any:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        return file.read_row_group(group, use_threads=False)
+
+
+def columns(path: Path) -> dict[str, str]:
+    """Return the columns of a parquet file and their types.
+
+    Raises:
+        ValueError: not parquet.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        schema = pyarrow.parquet.read_schema(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: not readable as parquet, cut short? ({error})") from error
+    return {name: str(schema.field(name).type) for name in schema.names}

@@ -1,0 +1,97 @@
+"""Rows from the hub, as they come: through `datasets`, without a copy of the data set.
+
+There is no way back in a stream. A row further on is reached by reading all rows before it, one behind by
+beginning anew: ask for rows in their order. Going on at row n costs what reading n rows does, or less where
+the files' own indexes let `datasets` leave whole row groups out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from unimm.data.samples import BrokenSample
+
+PREFIX = "hf://"
+HUB_OPTIONS = ("revision", "subset", "rows")
+
+
+class Streamed:
+    """Rows of an iterable data set; one shard, read from front to back."""
+
+    random_access = False
+    faults: tuple[str, ...] = ()
+
+    def __init__(self, name: str, open: Callable[[], Any], rows: int | None = None):
+        """Begin a stream.
+
+        Args:
+            name: to call it by.
+            open: returns the `datasets.IterableDataset`.
+            rows: how many there are; None asks the data set.
+
+        Raises:
+            ValueError: neither says how many rows there are.
+        """
+        self.name, self.open = name, open
+        if rows is None:
+            rows = _promised(open())
+        if not rows:
+            raise ValueError(f"{name}: the data set does not say how many rows it has; give rows=")
+        self.shards = (int(rows),)
+        self._next, self._iterator = 0, None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_next": 0, "_iterator": None}
+
+    def key(self, shard: int, row: int) -> str:
+        """Return what to call a row: the stream's name and its place, from 0."""
+        return f"{self.name}:{row}"
+
+    def row(self, shard: int, row: int) -> Mapping[str, Any]:
+        """Return a row: the next at once, any other by skipping.
+
+        Raises:
+            BrokenSample: the stream ends before it.
+        """
+        if self._iterator is None or row != self._next:
+            stream = self.open().decode(False)
+            self._iterator = iter(stream.skip(row) if row else stream)
+        self._next = row + 1
+        try:
+            return next(self._iterator)
+        except StopIteration:
+            self._iterator = None
+            reason = f"the stream ends before row {row}, {self.shards[0]} were promised"
+            raise BrokenSample(self.key(shard, row), reason, "missing") from None
+
+
+def _promised(stream: Any) -> int | None:
+    """Return how many rows a stream says that it has."""
+    splits = stream.info.splits or {}
+    found = splits.get(str(stream.split)) if stream.split is not None else None
+    return None if found is None else found.num_examples
+
+
+def hub_rows(
+    name: str,
+    split: str = "train",
+    revision: str | None = None,
+    subset: str | None = None,
+    rows: int | None = None,
+) -> Streamed:
+    """Open a data set of the hub.
+
+    Args:
+        name: "hf://owner/name".
+        split: of the data set.
+        revision: a commit, a tag or a branch.
+        subset: the name of one of its configurations.
+        rows: how many there are, where it does not say itself.
+    """
+    import datasets
+
+    short = name.removeprefix(PREFIX).removeprefix("datasets/")
+    load = partial(datasets.load_dataset, short, subset, split=split, revision=revision, streaming=True)
+    return Streamed(short, load, rows)
