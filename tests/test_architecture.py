@@ -43,6 +43,7 @@ OWNERS = {
     "liger_kernel": ("llm/head.py",),
     "peft": ("model/adapters.py",),
     "datasets": ("data/", "evaluation/vqa/sources.py"),
+    "pyarrow": ("data/",),
     "sentencepiece": ("text/",),
     "torchdiffeq": ("flow/adaptive.py",),
     "torchmetrics": ("evaluation/",),
