@@ -1,7 +1,8 @@
 """Distances between pictures that feel differences as a network does, named by their weights."""
 
 from unimm.perceptual.features import FeatureDistance
+from unimm.perceptual.gram import gram_distance
 from unimm.perceptual.lpips import load_lpips
 from unimm.perceptual.published import load_published_lpips
 
-__all__ = ["FeatureDistance", "load_lpips", "load_published_lpips"]
+__all__ = ["FeatureDistance", "gram_distance", "load_lpips", "load_published_lpips"]

@@ -29,14 +29,31 @@ class FeatureDistance(nn.Module):
         Raises:
             ValueError: the two batches differ in shape, or no map was extracted.
         """
-        if pixels.shape != other.shape:
-            raise ValueError(
-                f"pixels: expected two equal shapes, got {tuple(pixels.shape)} and {tuple(other.shape)}"
-            )
-        pairs = list(zip(self.extract(pixels), self.extract(other), strict=True))
+        expect_pairs(pixels, other)
+        return self.between(self.maps(pixels), self.maps(other))
+
+    def maps(self, pixels: Tensor) -> Sequence[Tensor]:
+        """Return the feature maps that are compared, of pixels [B 3 Hp Wp] in [0, 1]."""
+        return self.extract(pixels)
+
+    def between(self, maps: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+        """Return the distance of pictures whose `maps` these are, float32 [B].
+
+        Raises:
+            ValueError: there is no map.
+        """
+        pairs = list(zip(maps, others, strict=True))
         if not pairs:
             raise ValueError("extract: expected at least one feature map, got none")
         return sum(_between(a.float(), b.float()) for a, b in pairs)
+
+
+def expect_pairs(pixels: Tensor, other: Tensor) -> None:
+    """Refuse two batches of different shapes."""
+    if pixels.shape != other.shape:
+        raise ValueError(
+            f"pixels: expected two equal shapes, got {tuple(pixels.shape)} and {tuple(other.shape)}"
+        )
 
 
 def _between(a: Tensor, b: Tensor) -> Tensor:

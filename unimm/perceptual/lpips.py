@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from unimm.perceptual.features import expect_pairs
+
+_EPS = 1e-10
+"""The package's own, added to the length of a vector."""
 
 
 def load_lpips(weights: str | Path | None, net: str = "vgg") -> nn.Module:
@@ -61,4 +68,21 @@ class Lpips(nn.Module):
 
     def forward(self, pixels: Tensor, other: Tensor) -> Tensor:
         """Return the distance of each pair, [B]."""
-        return self.network(pixels, other, normalize=True).flatten()  # normalize: from [0, 1] to [-1, 1]
+        expect_pairs(pixels, other)
+        return self.between(self.maps(pixels), self.maps(other))
+
+    def maps(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Return what the backbone sees at each of its depths, of pixels [B 3 Hp Wp] in [0, 1]."""
+        return tuple(self.network.net(self.network.scaling_layer(pixels * 2 - 1)))
+
+    def between(self, maps: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+        """Return the distance of pictures whose `maps` these are, [B]: what the package computes of them."""
+        pairs = zip(self.network.lins, maps, others, strict=True)
+        return sum(_weighed(lin, a, b) for lin, a, b in pairs)
+
+
+def _weighed(lin: nn.Module, a: Tensor, b: Tensor) -> Tensor:
+    """Return the distance [B] at one depth: squared differences of unit vectors, weighed by channel."""
+    # The norm's gradient is 0 at 0, where a square root's is not a number.
+    a, b = (x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + _EPS) for x in (a, b))
+    return lin((a - b).square()).mean((1, 2, 3))
