@@ -12,9 +12,6 @@ from unimm.shapes import expect
 from unimm.training.adversary.heads import Head
 from unimm.training.adversary.vit import FrozenViT
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
@@ -36,6 +33,10 @@ class DiscriminatorConfig:
     """Blocks, counted from 0, whose output a head reads. One more head reads the last block."""
     kernel: int = 9
     """Tokens that a head's convolution spans; odd."""
+    pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Of the pixels that the backbone was trained on, by colour; ImageNet's."""
+    pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """See pixel_mean."""
 
     def __post_init__(self):
         for name in ("image_size", "patch_size", "width", "depth", "heads", "mlp_width"):
@@ -66,18 +67,24 @@ class DiscriminatorConfig:
 
 
 class Discriminator(nn.Module):
-    """Pictures to logits, high for real ones. Only `heads` train."""
+    """Pictures to logits, high for real ones. Only `heads` train.
 
-    def __init__(self, config: DiscriminatorConfig):
+    Args:
+        config: sizes.
+        backbone: frozen eyes of these sizes, called as `FrozenViT` is; None builds that one, at random.
+    """
+
+    def __init__(self, config: DiscriminatorConfig, backbone: nn.Module | None = None):
         super().__init__()
         self.config = config
-        self.backbone = FrozenViT(
-            config.image_size, config.patch_size, config.width, config.depth, config.heads, config.mlp_width
-        )
+        if backbone is None:
+            sizes = (config.width, config.depth, config.heads, config.mlp_width)
+            backbone = FrozenViT(config.image_size, config.patch_size, *sizes)
+        self.backbone = backbone
         self.depths = (config.depth - 1, *config.key_depths)  # the published heads are in this order
         self.heads = nn.ModuleList([Head(config.width, config.kernel) for _ in self.depths])
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.tensor(config.pixel_mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(config.pixel_std)[:, None, None], persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits [B heads*N], those of one head after those of another.

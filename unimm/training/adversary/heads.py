@@ -84,10 +84,13 @@ class SpectralConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return [B W' N] of [B W N]."""
         matrix = self.weight.flatten(1)
-        if self.training:
-            self._refine(matrix)
-        # Copies: a second forward before the backward pass refines the vectors in place.
-        norm = self.left.clone() @ (matrix @ self.right.clone())
+        with torch.autocast(
+            x.device.type, enabled=False
+        ):  # eight bits would be too few for the largest value
+            if self.training:
+                self._refine(matrix)
+            # Copies: a second forward before the backward pass refines the vectors in place.
+            norm = self.left.clone() @ (matrix @ self.right.clone())
         reach = self.weight.shape[-1] // 2
         if reach:
             x = F.pad(x, (reach, reach), mode="circular")
