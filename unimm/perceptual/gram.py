@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def gram_distance(maps: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
-    """Return the distance of each pair of pictures, float32 [B]: their Gram matrices' mean squared difference.
+    """Return the distance of each pair of pictures, float32 [B]: the mean squared one of Gram matrices.
 
     Gatys et al. 2016 (equations 3 to 5, all maps weighing the same). A Gram matrix here is F F^T / (c h w) of
     features F [c, h w], as Johnson et al. 2016 divide it. Scale-RAE (arXiv 2601.16208) gives this term the

@@ -39,7 +39,7 @@ def block_tokens(encoder: SiglipEncoder, inputs: Tensor, depths: Collection[int]
 
 
 def block_maps(encoder: SiglipEncoder, pixels: Tensor) -> list[Tensor]:
-    """Return every block's feature map [B C h w] of pixels [B 3 Hp Wp] in [0, 1], resized to the encoder's."""
+    """Return every block's feature map [B C h w] of pixels [B 3 Hp Wp] in [0, 1], which are resized."""
     inputs = encoder.standardise(resize_pixels(pixels, encoder.config.image_size))
     seen = block_tokens(encoder, inputs, range(len(encoder.layers)))
     return [tokens.mT.unflatten(-1, (encoder.config.grid, -1)) for tokens in seen.values()]

@@ -72,7 +72,7 @@ class AdversaryRecipe:
         return "disc@tiny" if self.backbone == "tiny" else f"disc@dino-p{self.sizes.patch_size}"
 
     def build(self, tiny: Callable[[], Encoder]) -> Discriminator:
-        """Return the discriminator, its heads fresh; `tiny` gives the built-in encoder where it is asked for."""
+        """Return the discriminator, its heads fresh; `tiny` gives the built-in encoder if it is needed."""
         if self.backbone == "tiny":
             return encoder_discriminator(tiny(), self.kernel)
         return dino_discriminator(self.weights, self.sha256, self.sizes)
