@@ -16,6 +16,7 @@ from unimm.world.render import render
 from unimm.world.scene import sample_scene
 
 PIXELS = 32
+FINE = {"quality": 95, "subsampling": 0}  # so that pictures can be told by their pixels
 
 
 def picture(number: int) -> Image.Image:
@@ -32,7 +33,7 @@ def words(number: int) -> str:
 def encoded(number: int, kind: str = "png", **options) -> bytes:
     """Return it as the bytes of a file."""
     buffer = io.BytesIO()
-    picture(number).save(buffer, kind, **options)
+    picture(number).save(buffer, kind, **(FINE if kind == "jpeg" else {}), **options)
     return buffer.getvalue()
 
 
@@ -69,7 +70,7 @@ def write_pictures(folder: Path, names: Iterable[tuple[str, int]]) -> None:
     for name, number in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture(number).save(path)
+        path.write_bytes(encoded(number, "png" if path.suffix == ".png" else "jpeg"))
 
 
 def talk(number: int, marker: str = "<image>\n") -> list[dict[str, str]]:
@@ -116,7 +117,7 @@ def scale_rae_lines(folder: Path) -> Path:
 def write_lines(path: Path, rows: Iterable[dict]) -> Path:
     """Write JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 

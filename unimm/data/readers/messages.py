@@ -81,12 +81,9 @@ class _Asked:
         return [Image(stored, target=role == "assistant")]
 
     def _next(self) -> Stored:
+        """Return the row's next picture; one too few is told when all places are counted."""
         self.number += 1
-        stored = next(self.images, None)
-        if stored is None:
-            reason = f"expected a picture for each place, got none for place {self.number}"
-            raise BrokenSample(self.key, f"{reason}: {self.number - 1} images", "markers")
-        return stored
+        return next(self.images, b"")
 
 
 def open_messages(paths: Files, cache: Path | None = None, images: Sequence[Path] | None = None) -> RowSource:

@@ -1,0 +1,351 @@
+"""Rows of the wrong schema are broken samples: the row, the key, what was expected and what was found."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from tests.data.readers import makers
+from tests.data.readers.makers import encoded, held, talk, write_lines, write_parquet, write_tar
+from unimm.data.pictures import open_picture
+from unimm.data.readers import open_source
+from unimm.data.samples import BrokenSample
+
+
+@pytest.fixture
+def broken(tmp_path, monkeypatch):
+    """Open one row in a format, expect it to be broken, and return why."""
+    monkeypatch.setenv("UNIMM_CACHE", str(tmp_path / "cache"))
+
+    def read(format, row, parquet=False, images=None):
+        if parquet:
+            path = write_parquet(tmp_path / "set" / "rows.parquet", [row])
+        else:
+            path = write_lines(tmp_path / "set" / "rows.jsonl", [row])
+        source = open_source(path, format=format, **({} if images is None else {"images": images}))
+        assert source.shards == (1,)
+        with pytest.raises(BrokenSample) as caught:
+            source[0, 0]
+        assert caught.value.key == f"{path.name}:0"
+        return caught.value
+
+    return read
+
+
+GPT = {"from": "gpt", "value": "Yes."}
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "said"),
+    [
+        ({"image": "a.jpg"}, "schema", "expected a key 'conversations', got 'image'"),
+        ({"conversations": "hi"}, "schema", "conversations: expected a list, got str 'hi'"),
+        ({"conversations": []}, "schema", "conversations: expected a reply from 'gpt', got []"),
+        (
+            {"conversations": ["hi"]},
+            "schema",
+            "conversations[0]: expected an object with 'from', got str 'hi'",
+        ),
+        (
+            {"conversations": [{"from": "gpt"}]},
+            "schema",
+            "conversations[0]: expected a key 'value', got 'from'",
+        ),
+        (
+            {"conversations": [{"value": "x"}]},
+            "schema",
+            "conversations[0]: expected a key 'from', got 'value'",
+        ),
+        (
+            {"conversations": [{"from": "robot", "value": "x"}, GPT]},
+            "schema",
+            "conversations[0].from: expected one of human, user, gpt, assistant, chatgpt, bard, bing, "
+            "system, got str 'robot'",
+        ),
+        (
+            {"conversations": [{"from": "human", "value": "x"}]},
+            "schema",
+            "expected a reply from 'gpt', got ['user']",
+        ),
+        (
+            {"conversations": [{"from": "human", "value": 3}, GPT]},
+            "text",
+            "conversations[0].value: expected text, got int 3",
+        ),
+        ({"conversations": [{"from": "human", "value": None}, GPT]}, "text", "expected text, got null"),
+        (
+            {"conversations": [{"from": "human", "value": " \n"}, GPT]},
+            "text",
+            "conversations[0].value: expected words, got none",
+        ),
+        ({"conversations": [{"from": "human", "value": "a\0b"}, GPT]}, "text", "NUL characters"),
+        ({"conversations": [{"from": "human", "value": "\ud800"}, GPT]}, "text", "half a character at 0"),
+        (
+            {"conversations": [{"from": "human", "value": "x" * (2**20 + 1)}, GPT]},
+            "text",
+            "at most 1048576 bytes, got 1048577",
+        ),
+        ({"image": "a.jpg", "conversations": talk(0, "")}, "markers", "got 0 markers and 1 pictures"),
+        ({"conversations": talk(0)}, "markers", "got 1 markers and 0 pictures"),
+        (
+            {"image": ["a.jpg", "b.jpg"], "conversations": talk(0, "<image><image><image>")},
+            "markers",
+            "got 3 markers and 2 pictures",
+        ),
+        (
+            {"image": 7, "conversations": talk(0)},
+            "schema",
+            "image: expected a picture's bytes or its path, got int 7",
+        ),
+        (
+            {"image": ["a.jpg", None], "conversations": talk(0)},
+            "schema",
+            "image: expected a picture's bytes or its path, got null",
+        ),
+        (
+            {"image": {"a": 1}, "conversations": talk(0)},
+            "schema",
+            "image: expected a picture's bytes or its path, got null",
+        ),
+        ({"image": "a\0.jpg", "conversations": talk(0)}, "path", "image: expected a path"),
+        ({"image": "../a.jpg", "conversations": talk(0)}, "path", "'../a.jpg' has '..' in it"),
+        ({"image": "a/../../b.jpg", "conversations": talk(0)}, "path", "has '..' in it"),
+        ({"image": "..\\a.jpg", "conversations": talk(0)}, "path", "has '..' in it"),
+        (
+            {"image": "/etc/passwd", "conversations": talk(0)},
+            "path",
+            "'/etc/passwd' leads to /etc/passwd, outside of",
+        ),
+        (
+            {"video": "a.mp4", "conversations": talk(0, "")},
+            "schema",
+            "expected pictures, got a video str 'a.mp4'",
+        ),
+    ],
+)
+def test_llavas_rows(broken, row, kind, said):
+    found = broken("llava", row)
+    assert said in found.reason
+    assert found.kind == kind
+    assert "\n" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("format", "row", "said"),
+    [
+        ("bagel_t2i", {"image": b"x", "captions": "{"}, "captions: not readable as JSON"),
+        (
+            "bagel_t2i",
+            {"image": b"x", "captions": "[1]"},
+            "captions: expected an object of names and captions, got list [1]",
+        ),
+        ("bagel_t2i", {"image": b"x", "captions": "{}"}, "captions: expected an object"),
+        ("bagel_t2i", {"image": b"x", "captions": '{"a": 1}'}, "captions.a: expected text, got int 1"),
+        ("bagel_t2i", {"image": b"x", "captions": ""}, "captions: expected words, got ''"),
+        (
+            "bagel_t2i",
+            {"image": 1.5, "captions": '{"a": "b"}'},
+            "image: expected a picture's bytes or its path, got float 1.5",
+        ),
+        ("bagel_edit", {"image_list": [b"x", b"y"], "instruction_list": [["a"], ["b"]]}, "got 2 for 2"),
+        ("bagel_edit", {"image_list": [b"x"], "instruction_list": [["a"]]}, "got 1 for 1"),
+        (
+            "bagel_edit",
+            {"image_list": b"x", "instruction_list": [["a"]]},
+            "image_list: expected a list, got bytes b'x'",
+        ),
+        (
+            "bagel_edit",
+            {"image_list": [b"x", b"y"], "instruction_list": [[""]]},
+            "instruction_list[0][0]: expected words, got ''",
+        ),
+        (
+            "metaquery",
+            {"source_images": None, "target_image": b"x", "prompt": "p"},
+            "source_images: expected a list, got null",
+        ),
+        (
+            "metaquery",
+            {"source_images": [b"x"], "target_image": None, "prompt": "p"},
+            "target_image: expected a picture's",
+        ),
+        (
+            "metaquery",
+            {"source_images": [b"x"], "target_image": b"y", "prompt": None},
+            "prompt: expected text, got null",
+        ),
+        (
+            "metaquery",
+            {"source_images": [b"x"], "target_image": b"y"},
+            "expected a key 'prompt', got 'source_images', 'target_image'",
+        ),
+        (
+            "omniedit",
+            {"src_img": b"x", "edited_img": b"y", "edited_prompt_list": ["a", ""]},
+            "edited_prompt_list[1]: expected words",
+        ),
+        (
+            "omniedit",
+            {"src_img": b"x", "edited_img": b"y", "edited_prompt_list": 3},
+            "edited_prompt_list: expected text, got int 3",
+        ),
+    ],
+)
+def test_rows_of_parquet(broken, format, row, said):
+    assert said in broken(format, row, parquet=True).reason
+
+
+USER = {"role": "user", "content": "hi"}
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "said"),
+    [
+        ({"messages": {}}, "schema", "messages: expected a list, got dict {}"),
+        ({"messages": [USER]}, "schema", "messages: expected a reply, got ['user']"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "schema", "messages[0].role: expected one of"),
+        (
+            {"messages": [{"role": "assistant", "content": 3}]},
+            "schema",
+            "messages[0].content: expected a list, got int 3",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": []}]},
+            "text",
+            "messages[0].content: expected words or pictures",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": [{"type": "audio"}]}]},
+            "schema",
+            "content[0].type: expected text or image, got str 'audio'",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": [{"type": "text", "text": 1}]}]},
+            "text",
+            "content[0].text: expected text, got int 1",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": [{"type": "image"}]}]},
+            "markers",
+            "got 1 places and 0 images",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": "<image>"}], "images": ["a", "b"]},
+            "markers",
+            "got 1 places and 2 images",
+        ),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "assistant",
+                        "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}],
+                    }
+                ]
+            },
+            "missing",
+            "expected a local picture",
+        ),
+    ],
+)
+def test_rows_of_messages(broken, row, kind, said):
+    found = broken("messages", row)
+    assert said in found.reason
+    assert found.kind == kind
+
+
+def test_links_that_lead_outside_are_refused(broken, tmp_path):
+    outside = tmp_path / "outside"
+    makers.write_pictures(outside, [("a.jpg", 0)])
+    (tmp_path / "set").mkdir()
+    os.symlink(outside, tmp_path / "set" / "coco")
+    row = {"image": "coco/a.jpg", "conversations": talk(0)}
+    found = broken("llava", row)
+    assert found.kind == "path"
+    assert (
+        f"leads to {outside}/a.jpg, outside of {tmp_path}/set; name the folder with images=" in found.reason
+    )
+    rows = tmp_path / "set" / "rows.jsonl"
+    source = open_source(rows, images=[rows.parent, outside])  # who names both, means it
+    assert open_picture(source[0, 0].images[0].image, "").size == (32, 32)
+
+
+def test_missing_pictures_are_told_when_they_are_opened(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNIMM_CACHE", str(tmp_path / "cache"))
+    source = open_source(
+        write_lines(tmp_path / "rows.jsonl", [{"image": "no.jpg", "conversations": talk(0)}])
+    )
+    sample = source[0, 0]
+    with pytest.raises(BrokenSample, match=f"rows.jsonl:0: no file at {tmp_path}/no.jpg") as caught:
+        open_picture(sample.images[0].image, sample.key)
+    assert caught.value.kind == "missing"
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ([("a.json", b"{")], "json: not readable as JSON"),
+        ([("a.json", b"{}")], "expected a key 'conversations', got no keys"),
+        ([("a.json", json.dumps({"conversations": talk(0)}).encode())], "got 1 markers and 0 pictures"),
+        (
+            [
+                ("a.json", json.dumps({"conversations": talk(0), "image_filename": "b.png"}).encode()),
+                ("a.png", b"x"),
+            ],
+            "image_filename: expected 'a.png', got str 'b.png'",
+        ),
+        (
+            [("a.json", json.dumps({"conversations": talk(0), "image_filename": "b.png"}).encode())],
+            "expected one of .jpg, .jpeg, .png, .webp, got json",
+        ),
+        ([("a.png", b"x")], "expected a .json, got png"),
+    ],
+)
+def test_rows_of_scale_raes_tars(tmp_path, monkeypatch, members, said):
+    monkeypatch.setenv("UNIMM_CACHE", str(tmp_path / "cache"))
+    path = write_tar(tmp_path / "0.tar", members)
+    with pytest.raises(BrokenSample) as caught:
+        open_source(path, format="scale_rae")[0, 0]
+    assert said in caught.value.reason
+    assert caught.value.key == "0.tar/a"
+
+
+def test_unmarked_pictures_are_put_first_only_where_that_is_the_rule(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNIMM_CACHE", str(tmp_path / "cache"))
+    makers.write_pictures(tmp_path, [("0.jpg", 0)])
+    path = write_lines(tmp_path / "rows.jsonl", [{"image": "0.jpg", "conversations": talk(0, "")}])
+    assert len(open_source(path, format="scale_rae")[0, 0].images) == 1
+    assert len(open_source(path, unmarked="first")[0, 0].images) == 1
+    with pytest.raises(BrokenSample, match="0 markers and 1 pictures"):
+        open_source(path)[0, 0]
+
+
+def test_a_caption_that_is_missing_or_no_text(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNIMM_CACHE", str(tmp_path / "cache"))
+    folder = makers.captions(tmp_path / "set")
+    (folder / "sub" / "0.txt").unlink()
+    (folder / "sub" / "1.txt").write_bytes(encoded(0, "jpeg"))
+    source = open_source(folder)
+    for row, kind in [(0, "missing"), (1, "text")]:
+        with pytest.raises(BrokenSample) as caught:
+            source[0, row]
+        assert caught.value.kind == kind
+
+
+def test_damaged_parquet_is_refused_or_broken(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNIMM_CACHE", str(tmp_path / "cache"))
+    rows = [{"image": held(n), "conversations": talk(n)} for n in range(4)]
+    path = write_parquet(tmp_path / "rows.parquet", rows)
+    content = bytearray(path.read_bytes())
+    path.write_bytes(content[:-10])
+    with pytest.raises(ValueError, match="rows.parquet: not readable as parquet, cut short"):
+        open_source(path, format="llava")
+    content[4:900] = b"\xff" * 896
+    path.write_bytes(content)
+    source = open_source(path, format="llava")
+    with pytest.raises(BrokenSample, match="rows.parquet:0: cannot be read from parquet") as caught:
+        source[0, 0]
+    assert caught.value.kind == "damage"
+    assert source[1, 1].key == "rows.parquet:3"
