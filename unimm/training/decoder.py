@@ -1,15 +1,17 @@
 """The decoder stage: teach the RAE decoder to show latents of a frozen encoder (Zheng et al. 2025, arXiv
-2510.11690).
+2510.11690, stage 1; Scale-RAE, arXiv 2601.16208).
 
-L1 and a perceptual term whose backbone is the frozen encoder itself (`perceptual@encoder`: a network named
-LPIPS needs LPIPS's weights). Latents are noised, as RAE does, so that the decoder also shows latents that a
-DiT drew a little off.
+L1, a perceptual distance, Gram matrices and an adversary, each from its start on (`picture_losses`). Latents
+are noised, as RAE does, so that the decoder also shows latents that a DiT drew a little off; the
+discriminator is shown what the decoder makes of clean ones.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from rich.progress import track
@@ -17,14 +19,19 @@ from torch import Tensor, nn
 
 from unimm.data.order import shuffled
 from unimm.data.world import Pictures, PictureStore
+from unimm.latents.autoencoder import RAEConfig
 from unimm.latents.decoder import DecoderConfig, RAEDecoder
 from unimm.latents.encoder import EncoderConfig, build_encoder
-from unimm.latents.noise import with_noise
+from unimm.latents.encoders.tower import Encoder
+from unimm.latents.noise import SIGMAS, with_noise
 from unimm.latents.pixels import resize_pixels
 from unimm.latents.statistics import LatentStatistics, Welford
-from unimm.perceptual import FeatureDistance
+from unimm.model.unimm import UniMM
+from unimm.tables import expect_known
 from unimm.training import checkpoint
+from unimm.training.picture_losses import PictureCritic, PictureLosses
 from unimm.training.pictures import save_grid
+from unimm.training.plain import autocast
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
 from unimm.weights.folder import load_strictly
 
@@ -33,19 +40,41 @@ _BATCH = 250  # pictures encoded at once when statistics are measured
 
 @dataclass(frozen=True)
 class DecoderRecipe:
-    """What the decoder stage is run with."""
+    """What the decoder stage is run with: on a run of the encoder stage, or on a whole model."""
 
     train: TrainRecipe
     pictures: Pictures
-    encoder_run: str  # run folder of the encoder stage
-    encoder: EncoderConfig
-    decoder: DecoderConfig
-    start_from_painter: bool = True  # the encoder run's light decoder has these sizes already
-    perceptual: float = 0.05  # weight beside L1's 1
-    latent_noise: float = (
-        0.5  # tau: noise of std |N(0, tau^2)| on normalised latents (2510.11690, section 4.3)
-    )
-    statistics_pictures: int = 20_000
+    start: str | None = None  # a model, whose encoder and statistics are kept: "tiny", a folder, a hub id
+    encoder_run: str | None = None  # run folder of the encoder stage, in place of start
+    encoder: EncoderConfig | None = None  # with encoder_run
+    decoder: DecoderConfig | None = None  # with encoder_run; with start where it is not the model's own
+    start_from_painter: bool = True  # with encoder_run: its light decoder has these sizes already
+    fresh: bool = False  # with start: the decoder begins at random
+    losses: PictureLosses = field(default_factory=PictureLosses)
+    latent_noise: float = 0.5  # tau, the strength of the noise; 0 is none
+    noise_law: str = "half_normal"  # the paper, section 4.3; uniform: its published code
+    noise_on: Literal["normalised", "raw"] = "normalised"  # raw: before the statistics, as the published code
+    statistics_pictures: int = 20_000  # with encoder_run
+    matrices: Literal["adamw", "muon"] = "muon"  # optimiser of the weights inside; DeepSpeed takes adamw
+
+    def __post_init__(self) -> None:
+        if (self.start is None) == (self.encoder_run is None):
+            raise ValueError(
+                "start: expected either a model to start from or encoder_run, a run of the encoder stage, "
+                f"got start={self.start} and encoder_run={self.encoder_run}"
+            )
+        if self.encoder_run is not None and (self.encoder is None or self.decoder is None):
+            raise ValueError("encoder, decoder: expected the sizes of both beside encoder_run")
+        if self.start is not None and self.encoder is not None:
+            raise ValueError("encoder: expected null beside start, whose model has its own")
+        if self.start is not None and self.decoder is not None and not self.fresh:
+            raise ValueError("fresh: expected true for a decoder of other sizes than the model's, got false")
+        if self.encoder_run is not None:
+            RAEConfig(self.encoder, self.decoder)  # refuses grids and channels that differ
+        expect_known("noise_law", self.noise_law, SIGMAS)
+        if not self.latent_noise >= 0:
+            raise ValueError(f"latent_noise: expected 0 or more, got {self.latent_noise}")
+        self.losses.check(self.train)
 
 
 def trained(run: str | Path, name: str) -> dict[str, Tensor]:
@@ -88,57 +117,127 @@ def measure_statistics(encoder: nn.Module, store: PictureStore, count: int) -> L
     return statistics
 
 
+def tiny_encoder() -> Encoder:
+    """Return the built-in model's encoder."""
+    return UniMM.from_pretrained("tiny").encoder
+
+
 class DecoderStage:
     """Reconstruction from noised latents."""
 
     def __init__(self, recipe: DecoderRecipe):
         self.recipe = recipe
         self.store = recipe.pictures.open()
+        self.model = None if recipe.start is None else _started(recipe)
+        encoder, statistics, decoder = self._from_run() if self.model is None else self._from_model()
+        encoder.eval().requires_grad_(False)
+        losses = PictureCritic(recipe.losses, recipe.train, encoder, tiny_encoder)
+        if decoder.config.image_size != self.store.pixels:
+            raise ValueError(
+                f"pictures.pixels: expected the {decoder.config.image_size} that the decoder draws, "
+                f"got {self.store.pixels}"
+            )
+        self.modules = {"encoder": encoder, "statistics": statistics, "decoder": decoder, "losses": losses}
+        self.groups = {"encoder": FROZEN, "decoder": Group(optimizer=recipe.matrices)}
+        if any(True for _ in losses.parameters()):
+            self.groups["losses"] = FROZEN
+
+    def _from_run(self) -> tuple[Encoder, LatentStatistics, RAEDecoder]:
+        recipe = self.recipe
         encoder, decoder = build_encoder(recipe.encoder), RAEDecoder(recipe.decoder)
         load_strictly(encoder, trained(recipe.encoder_run, "encoder"), "encoder")
         if recipe.start_from_painter:
             load_strictly(decoder, trained(recipe.encoder_run, "heads.painter"), "painter")
-        encoder.eval().requires_grad_(False)
-        statistics = measure_statistics(encoder, self.store, recipe.statistics_pictures)
-        self.modules = {"encoder": encoder, "statistics": statistics, "decoder": decoder}
-        self.groups = {"encoder": FROZEN, "decoder": Group(optimizer="muon")}
-        self.distance = FeatureDistance(self._features)
+        return encoder, measure_statistics(encoder, self.store, recipe.statistics_pictures), decoder
 
-    def _features(self, pixels: Tensor) -> list[Tensor]:
-        """Return what each block of the encoder sees, [B C h w] each."""
-        encoder = self.modules["encoder"]
-        small = resize_pixels(pixels, self.recipe.encoder.image_size)
-        hidden = encoder.embeddings(encoder.standardise(small))
-        maps = []
-        for layer in encoder.layers:
-            hidden = layer(hidden, attention_mask=None)
-            maps.append(hidden.mT.unflatten(-1, (encoder.config.grid, -1)))
-        return maps
+    def _from_model(self) -> tuple[Encoder, LatentStatistics, RAEDecoder]:
+        model = self.model
+        return model.encoder, model.statistics, model.decoder
 
     def batch(self, start: int, count: int) -> Tensor:
         return self.store.pixels_of(shuffled(self.store.count, self.recipe.train.seed, start, count))
 
     def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        encoder, statistics, decoder = self.modules.values()
-        with torch.no_grad():
-            latents = statistics.normalise(encoder(resize_pixels(batch, self.recipe.encoder.image_size)))
-        noised = with_noise(latents, self.recipe.latent_noise, generator)
-        shown = decoder(statistics.restore(noised))
-        pixels = (shown - batch).abs().mean()
-        perceptual = self.distance(shown, batch).mean()
-        return {
-            "loss": pixels + self.recipe.perceptual * perceptual,
-            "pixels": pixels,
-            "perceptual": perceptual,
-        }
+        decoder, losses = self.modules["decoder"], self.modules["losses"]
+        raw = _NOISED[self.recipe.noise_on](self, self._raw(batch), generator)
+        return losses(decoder(raw), batch, decoder.out.weight, generator)
+
+    def after_update(self, seen: list[tuple[Tensor, torch.Generator]]) -> dict[str, Tensor]:
+        """Train the discriminator on what the decoder, just updated, makes of clean latents."""
+        return self.modules["losses"].after_update(self._fresh(seen))
+
+    def _fresh(
+        self, seen: list[tuple[Tensor, torch.Generator]]
+    ) -> Iterator[tuple[Tensor, Tensor, torch.Generator]]:
+        decoder = self.modules["decoder"]
+        for batch, generator in seen:
+            with autocast(self.recipe.train.precision, batch.device):
+                decoder.eval()
+                with torch.no_grad():
+                    shown = decoder(self._raw(batch))
+                decoder.train()
+                yield batch, shown, generator
+
+    @torch.no_grad()
+    def _raw(self, pixels: Tensor) -> Tensor:
+        encoder = self.modules["encoder"]
+        return encoder(resize_pixels(pixels, encoder.config.image_size))
+
+    def noised_normalised(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+        """Return raw latents [B N C] whose noise is in units of normalised ones."""
+        recipe, statistics = self.recipe, self.modules["statistics"]
+        noised = with_noise(statistics.normalise(raw), recipe.latent_noise, generator, recipe.noise_law)
+        return statistics.restore(noised)
+
+    def noised_raw(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+        """Return raw latents [B N C] with noise on them as they are."""
+        return with_noise(raw, self.recipe.latent_noise, generator, self.recipe.noise_law)
 
     def compile(self) -> None:
         self.modules["encoder"].compile()
-        self.modules["decoder"].compile()
+        # The adaptive weight asks for the last layer's gradient alone, so that layer stays outside.
+        for block in self.modules["decoder"].blocks:
+            block.compile()
 
     def sample(self, folder: Path, step: int) -> None:
         """Draw the first pictures of the store beside their reconstructions."""
-        encoder, _, decoder = self.modules.values()
-        pixels = self.store.pixels_of(range(32))
-        shown = decoder.decode(encoder(resize_pixels(pixels, self.recipe.encoder.image_size)))
+        pixels = self.store.pixels_of(range(32)).to(self.modules["decoder"].out.weight.device)
+        shown = self.modules["decoder"].decode(self._raw(pixels))
         save_grid(torch.stack([pixels, shown], 1).flatten(0, 1), folder, step, columns=16)
+
+    def export(self, newest: Path, folder: Path) -> None:
+        """Write the model with its (averaged) new decoder.
+
+        A run that began with an encoder's has no whole model: the next stages read its checkpoint.
+        """
+        if self.model is None:
+            return
+        saved = checkpoint.averaged_state(newest)
+        state = {key: value for key, value in saved.items() if key.startswith("decoder.")}
+        whole = self.model.stored_state() | state
+        self.model.save_pretrained(folder, state_dict={key: x.cpu() for key, x in whole.items()})
+
+
+_NOISED = {"normalised": DecoderStage.noised_normalised, "raw": DecoderStage.noised_raw}
+"""Where noise is put on latents, by name."""
+
+
+def _started(recipe: DecoderRecipe) -> UniMM:
+    """Return the model that a recipe starts from, with the decoder that is to be trained.
+
+    Raises:
+        ValueError: a model that draws in another space, or a decoder for other latents.
+    """
+    model = UniMM.from_pretrained(recipe.start)
+    settings = model.config.settings
+    if settings.decoder is None:
+        raise ValueError(
+            f"start: expected a model with a decoder of what its encoder sees, {recipe.start} draws "
+            f"latents of kind {settings.drawn['kind']!r}; train that VAE instead"
+        )
+    if recipe.fresh:
+        config = settings.decoder if recipe.decoder is None else recipe.decoder
+        RAEConfig(settings.encoder, config)
+        model.decoder = RAEDecoder(config)
+        model.config.settings = replace(settings, decoder=config)
+    return model

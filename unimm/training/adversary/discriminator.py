@@ -87,7 +87,7 @@ class Discriminator(nn.Module):
         self.register_buffer("std", torch.tensor(config.pixel_std)[:, None, None], persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits [B heads*N], those of one head after those of another.
+        """Return logits [B heads*N], float32, those of one head after those of another.
 
         In training every call refines the heads' spectral norms by one step, so the logits of two equal
         calls differ a little; in evaluation they do not.
@@ -102,4 +102,4 @@ class Discriminator(nn.Module):
             pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", align_corners=False)
         seen = self.backbone((pixels - self.mean) / self.std, self.depths)
         logits = [head(seen[depth]) for head, depth in zip(self.heads, self.depths, strict=True)]
-        return torch.cat(logits, dim=1)
+        return torch.cat(logits, dim=1).float()
