@@ -1,7 +1,8 @@
-"""Run under torchrun: train the toy stage. `ranks.py OUTPUT ZERO_STAGE NUM_STEPS [key=value]`.
+"""Run under a launcher: train the toy stage. `ranks.py OUTPUT ZERO_STAGE NUM_STEPS [key=value]`.
 
-Keys are whole numbers of the recipe; `stop_after=N` asks to stop during step N, `largest_file=N` fills
-the disk of rank 1.
+Keys are those of the recipe and of its deepspeed section. Besides: `stop_after=N` lets rank 1 ask to stop in
+its N-th micro-batch, `kill_at=N` kills it there without warning, `hang_at=N` freezes it there, `nan_at=N`
+breaks its loss there; `largest_file=N` fills its disk.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import os
 import resource
 import signal
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import torch
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -20,32 +23,46 @@ from tests.training.toy import ToyStage, toy_recipe  # noqa: E402
 from unimm.training.loop import train  # noqa: E402
 from unimm.training.recipe import DeepSpeedRecipe  # noqa: E402
 
+SIGNALS = {"stop_after": signal.SIGTERM, "kill_at": signal.SIGKILL, "hang_at": signal.SIGSTOP}
 
-class StoppedStage(ToyStage):
-    """On rank 1, asks its own process to stop during one step: all ranks must stop together."""
 
-    def __init__(self, stop_after: int):
+class TroubledStage(ToyStage):
+    """Something happens to rank 1, or to the only one, during one micro-batch. Pictures are of weights."""
+
+    def __init__(self, trouble: dict[str, int]):
         super().__init__()
-        self.left = stop_after if os.environ["RANK"] == "1" else 0
+        self.count, here = 0, os.environ.get("RANK", "0") == str(int(os.environ.get("WORLD_SIZE", "1")) - 1)
+        self.trouble = trouble if here else {}
 
     def step(self, batch, generator):
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return super().step(batch, generator)
+        self.count += 1
+        for name, number in SIGNALS.items():
+            if self.trouble.get(name) == self.count:
+                os.kill(os.getpid(), number)
+        losses = super().step(batch, generator)
+        if self.trouble.get("nan_at") == self.count:
+            losses["loss"] = losses["loss"] * float("nan")
+        return losses
+
+    def sample(self, folder, step) -> None:
+        shown = self.modules["net"](torch.eye(8, device=self.modules["base"].weight.device))
+        (folder / f"{step:08d}.txt").write_text(repr(shown.tolist()))
 
 
-def main(output: str, zero_stage: int, num_steps: int, changes: dict[str, int]) -> None:
+def main(output: str, zero_stage: int, num_steps: int, changes: dict) -> None:
     torch.set_num_threads(1)
-    stop_after, largest_file = changes.pop("stop_after", 0), changes.pop("largest_file", 0)
+    trouble = {name: changes.pop(name) for name in (*SIGNALS, "nan_at") if name in changes}
+    largest_file = changes.pop("largest_file", 0)
     if largest_file and os.environ["RANK"] == "1":
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
-    average = {"ema_decay": None} if zero_stage == 3 else {}
-    deepspeed = DeepSpeedRecipe(zero_stage=zero_stage)
-    recipe = toy_recipe(output, num_steps, device="cpu", deepspeed=deepspeed, **average, **changes)
-    train(recipe, StoppedStage(stop_after))
+    sharding = {f.name: changes.pop(f.name) for f in fields(DeepSpeedRecipe) if f.name in changes}
+    deepspeed = DeepSpeedRecipe(zero_stage=zero_stage, **sharding) if zero_stage >= 0 else None
+    recipe = toy_recipe(output, num_steps, device="cpu", deepspeed=deepspeed, **changes)
+    train(recipe, TroubledStage(trouble))
 
 
 if __name__ == "__main__":
     pairs = (item.split("=") for item in sys.argv[4:])
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), {key: int(value) for key, value in pairs})
+    main(
+        sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), {key: yaml.safe_load(value) for key, value in pairs}
+    )

@@ -1,16 +1,14 @@
-"""Two ranks under DeepSpeed train what one process trains, and resume it."""
+"""Ranks under DeepSpeed train what one process trains; what some began, others finish."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import ast
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
+from tests.slow.launching import launch, losses, saved
 from tests.training.toy import ToyStage, toy_recipe
 from unimm.training import checkpoint
 from unimm.training.log import read_metrics
@@ -18,76 +16,94 @@ from unimm.training.loop import train
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).with_name("ranks.py")
-PATIENCE_SECONDS = 400
+
+def pictures(run: Path) -> list[torch.Tensor]:
+    return [
+        torch.tensor(ast.literal_eval(path.read_text())) for path in sorted((run / "samples").glob("*.txt"))
+    ]
 
 
-def two_ranks(output: Path, zero_stage: int, num_steps: int, cache: Path, *changes: str) -> str:
-    """Run the script under torchrun; return what it printed, or fail with it."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_EXTENSIONS_DIR": str(cache)}
-    with subprocess.Popen(
-        [*launcher, str(SCRIPT), str(output), str(zero_stage), str(num_steps), *changes],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-    ) as process:
-        try:
-            printed, _ = process.communicate(timeout=PATIENCE_SECONDS)
-        except BaseException:
-            process.terminate()  # torchrun passes it on to its ranks
-            raise
-    assert process.returncode == 0, printed
-    return printed
-
-
-def losses(run: Path) -> list[float]:
-    return [value for record in read_metrics(run) for value in (record["loss"], record["grad_norm"])]
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(checkpoint.latest(run) / "weights.safetensors")
+def alone(run: Path, num_steps: int = 8, **changes) -> Path:
+    """One process with two accumulations sees what two ranks see, and draws their noise."""
+    train(toy_recipe(run, num_steps, accumulation=2, **changes), ToyStage())
+    return run
 
 
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory) -> Path:
-    """One process with two accumulations sees what two ranks see, and draws their noise."""
-    run = tmp_path_factory.mktemp("one")
-    train(toy_recipe(run, num_steps=8, accumulation=2, ema_decay=None), ToyStage())
-    return run
+    return alone(tmp_path_factory.mktemp("one"))
+
+
+def expect_equal(run: Path, one: Path) -> None:
+    assert losses(run) == pytest.approx(losses(one), rel=1e-6)
+    for name in ("weights", "ema", "optimizer"):
+        expected, got = saved(one, name), saved(run, name)
+        assert expected.keys() == got.keys()
+        for key in expected:
+            torch.testing.assert_close(got[key], expected[key], rtol=1e-4, atol=1e-6, msg=f"{name}: {key}")
+
+
+@pytest.mark.parametrize("zero_stage", [3, 2, 0])
+def test_what_two_ranks_began_one_process_finishes(tmp_path, one_process, zero_stage):
+    launch(tmp_path, zero_stage, 8, "stop_after=5")
+    assert [p.name for p in checkpoint.checkpoints(tmp_path)][-1] == "step-00000005"
+    expect_equal(alone(tmp_path), one_process)
+
+
+@pytest.mark.parametrize("zero_stage", [3, 1])
+def test_what_one_process_began_two_ranks_finish(tmp_path, one_process, zero_stage):
+    train(toy_recipe(tmp_path, 8, accumulation=2, time_limit_minutes=1e-9), ToyStage())
+    printed = launch(tmp_path, zero_stage, 8)
+    assert "going on from step-00000001" in printed
+    assert "deprecated" not in printed
+    expect_equal(tmp_path, one_process)
+
+
+def test_ranks_killed_without_warning_go_on_to_the_same_numbers(tmp_path, one_process):
+    """Killed while rank 1 computes step 6; its parameters and its optimiser rest on the host."""
+    offload = ("offload_optimizer=true", "offload_parameters=true")
+    with pytest.raises(AssertionError, match=r"exitcode *: -9|Signal 9"):
+        launch(tmp_path, 3, 8, "kill_at=6", *offload)
+    assert checkpoint.latest(tmp_path).name == "step-00000004"
+    launch(tmp_path, 3, 8, *offload)
+    expect_equal(tmp_path, one_process)
+
+
+def test_three_ranks_and_pieces_of_no_round_size_draw_and_average_as_one(tmp_path):
+    """A picture midway shows the averages, and leaves the training as it was."""
+    settings = {"batch_size": 12, "sample_every": 2, "ema_schedule": "constant"}
+    train(toy_recipe(tmp_path / "one", 4, accumulation=3, **settings), ToyStage())
+    changes = [f"{name}={value}" for name, value in settings.items()]
+    launch(tmp_path / "three", 3, 4, *changes, ranks=3)
+    expect_equal(tmp_path / "three", tmp_path / "one")
+    ours, theirs = pictures(tmp_path / "three"), pictures(tmp_path / "one")
+    assert len(ours) == len(theirs) == 2
+    shown = ToyStage(0.0)
+    shown.modules["net"].load_state_dict(
+        {key.removeprefix("net."): x for key, x in saved(tmp_path / "one", "ema").items()}
+    )
+    torch.testing.assert_close(ours[-1], shown.modules["net"](torch.eye(8)).detach(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("zero_stage", [3, 2])
-def test_two_ranks_stopped_and_resumed_agree_with_one_process(tmp_path, one_process, zero_stage):
-    run, cache = tmp_path / "run", tmp_path / "extensions"
-    two_ranks(run, zero_stage, 8, cache, "stop_after=5")
-    assert [p.name for p in checkpoint.checkpoints(run)][-1] == "step-00000005"
-    two_ranks(run, zero_stage, 8, cache)
-    assert losses(run) == pytest.approx(losses(one_process), rel=1e-5)
-    expected, got = weights(one_process), weights(run)
-    assert expected.keys() == got.keys()
-    for name in expected:
-        torch.testing.assert_close(got[name], expected[name], rtol=1e-4, atol=1e-6)
-    assert not cache.exists() or not list(cache.iterdir()), "nothing is compiled on the way"
+def test_an_update_that_is_no_number_on_one_rank_is_skipped_by_all(tmp_path, zero_stage):
+    """Without noise in between the skipped step, the run is one that saw other samples: only counts agree."""
+    launch(tmp_path, zero_stage, 6, "nonfinite=skip", "nan_at=3", "ema_decay=null", "log_every=1")
+    records = read_metrics(tmp_path)
+    assert [record["skipped_steps"] for record in records] == [0, 0, 1, 1, 1, 1]
+    assert ["loss" in record for record in records] == [True, True, False, True, True, True]
+    assert saved(tmp_path, "optimizer")["step/net.0.weight"] == 5
+    assert all(torch.isfinite(x).all() for x in saved(tmp_path).values())
 
 
 def test_accumulation_under_ranks_agrees_with_one_process(tmp_path):
-    train(toy_recipe(tmp_path / "one", num_steps=4, accumulation=4, ema_decay=None), ToyStage())
-    two_ranks(tmp_path / "two", 3, 4, tmp_path / "extensions", "accumulation=2")
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+    train(toy_recipe(tmp_path / "one", num_steps=4, accumulation=4), ToyStage())
+    launch(tmp_path / "two", 3, 4, "accumulation=2")
+    expect_equal(tmp_path / "two", tmp_path / "one")
 
 
 def test_a_rank_that_cannot_write_stops_all_and_keeps_the_previous_checkpoint(tmp_path):
-    run, cache = tmp_path / "run", tmp_path / "extensions"
-    two_ranks(run, 3, 2, cache)
+    launch(tmp_path, 3, 2)
     with pytest.raises(AssertionError, match=r"could not save .* step 4.*step-00000002 is intact"):
-        two_ranks(run, 3, 4, cache, "largest_file=1500")
-    assert [p.name for p in (run / "checkpoints").iterdir()] == ["step-00000002"]
-
-
-def test_a_checkpoint_of_other_ranks_is_refused(tmp_path):
-    run = tmp_path / "run"
-    two_ranks(run, 2, 2, tmp_path / "extensions")
-    with pytest.raises(AssertionError, match="expected a checkpoint of .*'zero_stage': 3"):
-        two_ranks(run, 3, 4, tmp_path / "extensions")
+        launch(tmp_path, 3, 4, "largest_file=1500")
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000002"]

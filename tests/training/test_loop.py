@@ -17,6 +17,7 @@ from unimm.training import checkpoint
 from unimm.training.log import read_metrics
 from unimm.training.loop import draws, train
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
+from unimm.training.sharding import unique_tensors
 
 CLOCK = ("seconds", "samples_per_second")
 
@@ -42,7 +43,7 @@ def unbroken(tmp_path):
 
 def test_the_loss_falls_and_what_is_frozen_stays(tmp_path):
     stage = ToyStage(dropout=0.0)
-    before = {name: t.clone() for name, t in checkpoint.unique_state(stage.modules).items()}
+    before = {name: t.detach().clone() for name, t in unique_tensors(stage.modules).items()}
     result = train(
         toy_recipe(tmp_path, num_steps=150, ema_decay=None, checkpoint_every=None, log_every=25), stage
     )

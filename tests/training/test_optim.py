@@ -183,11 +183,3 @@ def test_swapping_shows_the_average_and_gives_back_the_bits():
     with pytest.raises(RuntimeError), ema.swapped():  # noqa: PT012
         raise RuntimeError
     assert parameter.item() == torch.tensor(1 / 3).item()
-
-
-def test_averages_of_other_parameters_are_refused():
-    ema = EMA([Member("w", nn.Parameter(torch.zeros(2)), Group())], decay=0.5)
-    with pytest.raises(ValueError, match=r"missing \['w'\], unexpected \['v'\]"):
-        ema.load_state_dict({"v": torch.zeros(2)}, 1)
-    with pytest.raises(ValueError, match=r"EMA w: expected shape \(2,\), got \(3,\)"):
-        ema.load_state_dict({"w": torch.zeros(3)}, 1)

@@ -1,12 +1,12 @@
-"""Checkpoints: whole or absent. Weights are safetensors, optimiser state is read with `weights_only`.
+"""Checkpoints: whole or absent, the last and the best of them kept; nothing in them is a pickle.
 
 A run keeps:
 
     run/checkpoints/step-00001000/
         weights.safetensors    every module of the stage, "module.path.to.tensor"
         ema.safetensors        the averages, where they are kept
-        optimizer.pt           (or what another engine writes)
-        state.json             step, samples, seconds, num_ema_updates
+        optimizer.safetensors  what the optimiser keeps of every parameter
+        state.json             step, samples, seconds, metrics, what the run was made of
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import Tensor
+
+from unimm.tables import expect_known
 
 PREFIX, PARTIAL = "step-", ".partial-"
 
@@ -36,21 +37,29 @@ def latest(run: str | Path) -> Path | None:
     return (checkpoints(run) or [None])[-1]
 
 
-def write(run: Path, step: int, fill: Callable[[Path], None], keep_last: int) -> Path:
-    """Let `fill` write into a hidden folder, then give it its name in one rename, then drop the oldest.
+@dataclass(frozen=True)
+class Keep:
+    """Which checkpoints stay when another is written."""
 
-    Raises:
-        OSError: the disk is full or not writable. Nothing is left behind and earlier checkpoints are as they
-        were.
-    """
-    partial = begin(run, step)
-    try:
-        fill(partial)
-        return commit(partial, keep_last)
-    except OSError as error:
-        raise OSError(refusal(run, step, error)) from error
-    finally:
-        abandon(partial)
+    last: int = 2
+    best: str | None = None  # a metric: the checkpoint stays where it was lowest; "-name": where highest
+
+    def value(self, metrics: Mapping[str, float]) -> float | None:
+        """Return what is to be lowest; None where there are no metrics yet.
+
+        Raises:
+            ValueError: the metrics have no such name.
+        """
+        if self.best is None or not metrics:
+            return None
+        name = self.best.removeprefix("-")
+        expect_known("keep_best", name, metrics)
+        return -metrics[name] if self.best.startswith("-") else metrics[name]
+
+
+def partial_folder(run: Path, step: int) -> Path:
+    """Return the hidden folder in which a checkpoint is made."""
+    return run / "checkpoints" / f"{PARTIAL}{step:08d}"
 
 
 def begin(run: Path, step: int) -> Path:
@@ -59,7 +68,7 @@ def begin(run: Path, step: int) -> Path:
     Raises:
         OSError: it cannot be made.
     """
-    partial = run / "checkpoints" / f"{PARTIAL}{step:08d}"
+    partial = partial_folder(run, step)
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -68,18 +77,28 @@ def begin(run: Path, step: int) -> Path:
     return partial
 
 
-def commit(partial: Path, keep_last: int) -> Path:
-    """Give a filled folder its name; keep only the newest checkpoints."""
+def commit(partial: Path, keep: Keep) -> Path:
+    """Give a filled folder its name, then drop what need not be kept."""
     final = partial.with_name(partial.name.replace(PARTIAL, PREFIX))
-    for path in partial.rglob("*"):
+    for path in [*partial.rglob("*"), partial]:
         _sync(path)
     if final.exists():  # the same step again: rename needs the name to be free
         shutil.rmtree(final)
     partial.rename(final)
     _sync(final.parent)
-    for old in checkpoints(final.parent.parent)[:-keep_last]:
-        shutil.rmtree(old)
+    run = final.parent.parent
+    spared = {*checkpoints(run)[-keep.last :], best(run, keep)}
+    for old in checkpoints(run):
+        if old not in spared:
+            shutil.rmtree(old)
     return final
+
+
+def best(run: str | Path, keep: Keep) -> Path | None:
+    """Return the checkpoint at which the metric was best, the earliest of equals; None where none has it."""
+    values = {folder: keep.value(read_state(folder).get("metrics") or {}) for folder in checkpoints(run)}
+    known = {folder: value for folder, value in values.items() if value is not None}
+    return min(known, key=known.get, default=None)
 
 
 def abandon(partial: Path) -> None:
@@ -102,57 +121,11 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def unique_state(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by full name, tied ones once: the live tensors, not copies."""
-    state, seen = {}, set()
-    for module_name, module in modules.items():
-        for path, tensor in module.state_dict().items():
-            place = (tensor.data_ptr(), tensor.shape, tensor.stride())
-            if tensor.numel() and place in seen:
-                continue
-            seen.add(place)
-            state[f"{module_name}.{path}"] = tensor
-    return state
-
-
-def save_weights(state: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors by name; contiguous, on the CPU, dtype as it is."""
-    try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, path)
-    except SafetensorError as error:  # its word for an OSError
-        raise OSError(f"{path.name}: {error}") from error
-
-
-def save_tensors(tensors: Any, path: Path) -> None:
-    """Write nested lists and dicts of tensors and numbers, for `torch.load(..., weights_only=True)`."""
-    try:
-        torch.save(tensors, path)
-    except RuntimeError as error:  # torch's word for a write that did not take all bytes
-        raise OSError(f"{path.name}: {' '.join(str(error).split())}") from error
-
-
-@torch.no_grad()
-def load_weights(modules: Mapping[str, nn.Module], path: Path) -> None:
-    """Copy a file's tensors into the modules.
-
-    Raises:
-        ValueError: names that are missing or unexpected, or a shape that differs; nothing is copied then.
-    """
-    saved, live = load_file(path), unique_state(modules)
-    missing, extra = sorted(set(live) - set(saved)), sorted(set(saved) - set(live))
-    if missing or extra:
-        raise ValueError(f"{path}: missing {missing or 'nothing'}, unexpected {extra or 'nothing'}")
-    for name, tensor in live.items():
-        if tensor.shape != saved[name].shape:
-            raise ValueError(
-                f"{path}: {name}: expected shape {tuple(tensor.shape)}, got {tuple(saved[name].shape)}"
-            )
-    for name, tensor in live.items():
-        tensor.copy_(saved[name])
-
-
 def averaged_state(folder: str | Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint, averages in place of what trained: what one ships and evaluates."""
+    """Return the weights of a checkpoint, averages in place of what trained: what one ships and evaluates.
+
+    They are memory maps: read from the disk when they are used.
+    """
     folder = Path(folder)
     state = load_file(folder / "weights.safetensors")
     ema = folder / "ema.safetensors"

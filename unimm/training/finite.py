@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+_SKIPPED = ContextVar("skipped", default=False)
+
+
+@contextmanager
+def watching(policy: str) -> Iterator[None]:
+    """Inside, `refuse_nonfinite` raises under the policy "stop"; under "skip" the loop looks at the losses.
+
+    A rank that raised before its backward pass would leave the others waiting.
+    """
+    token = _SKIPPED.set(policy == "skip")
+    try:
+        yield
+    finally:
+        _SKIPPED.reset(token)
 
 
 def refuse_nonfinite(
@@ -28,7 +44,7 @@ def refuse_nonfinite(
         modules: the stage's modules by name.
         again: computes the loss once more from the same draws; called only to find the room.
     """
-    if torch.isfinite(loss):
+    if _SKIPPED.get() or torch.isfinite(loss):
         return
     broken = ~torch.isfinite(each)
     times = t[broken] if broken.any() else t

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-import signal
-import threading
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +20,17 @@ import torch
 
 from unimm import config as config_file
 from unimm.training import checkpoint
+from unimm.training.identity import expect_same, identity
 from unimm.training.log import MetricLog
+from unimm.training.meter import Meter, rates
 from unimm.training.optim import lr_factor
 from unimm.training.plain import PlainEngine, set_modes
 from unimm.training.prefetch import prefetch
 from unimm.training.progress import Reporter
 from unimm.training.recipe import TrainRecipe
-from unimm.training.stage import Stage, sample_hook, samples_folder, to_device
+from unimm.training.signals import stop_signals
+from unimm.training.stage import Stage, counts_hook, sample_hook, samples_folder, to_device, update_hook
+from unimm.training.state import State
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,14 @@ def train(recipe: TrainRecipe, stage: Stage, config: Any = None) -> Result:
     """
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
-    run = Path(recipe.output)
+    run, config = Path(recipe.output), config or recipe
     found = _found_checkpoint(recipe, run)
+    if found is not None and recipe.resume != "changed":
+        made_of = checkpoint.read_state(found).get("made_of")
+        expect_same(found, made_of, identity(config_file.to_dict(config)))
     engine = _engine(recipe, stage)
     try:
-        return _Loop(recipe, stage, engine, run, found, config or recipe).run_all()
+        return _Loop(recipe, stage, engine, run, found, config).run_all()
     finally:
         engine.close()
 
@@ -83,18 +88,6 @@ def _found_checkpoint(recipe: TrainRecipe, run: Path) -> Path | None:
     return found
 
 
-@dataclass
-class _State:
-    """Where a run is, between two updates. All of it is in a checkpoint."""
-
-    step: int = 0  # updates done
-    samples: int = 0  # position in the stage's stream
-    seconds: float = 0.0  # spent training, pictures and checkpoints aside, over all parts of the run
-    interval_steps: int = 0  # updates since the last line of metrics
-    interval_seconds: float = 0.0
-    sums: dict[str, Any] = field(default_factory=dict)  # losses since the last line of metrics
-
-
 class _Loop:
     """The steps, and what happens between them."""
 
@@ -106,13 +99,16 @@ class _Loop:
                 "batch_size: expected a multiple of ranks x accumulation = "
                 f"{engine.world} x {recipe.accumulation}, got {recipe.batch_size}"
             )
-        self.state, self.saved_step = _State(), -1
+        self.state, self.saved_step, self.metrics = State(), -1, {}
         if found is not None:
             saved = checkpoint.read_state(found)
             engine.load(found, saved)
-            self.state = _State(**{name: saved[name] for name in _State.__dataclass_fields__})
-            self.saved_step = self.state.step
-        self.norm = torch.zeros(())
+            self.state = State.of(saved)
+            self.saved_step, self.metrics = self.state.step, saved.get("metrics") or {}
+        self.norm, self.earlier_counts = torch.zeros(()), dict(self.state.counts)
+        self.made_of = identity(config_file.to_dict(config))
+        self.keep = checkpoint.Keep(recipe.keep_last, recipe.keep_best)
+        self.meter = Meter(recipe, stage, engine.device)
         is_first = engine.rank == 0
         self.reporter = Reporter(recipe.num_steps, is_first)
         self.log = self._open(config, found) if is_first else None
@@ -132,7 +128,7 @@ class _Loop:
         stopped = False
         batches = prefetch(self._batch, self._starts(), recipe.prefetch, recipe.prefetch_workers)
         try:
-            with _stop_signals() as signalled:
+            with stop_signals() as signalled:
                 while state.step < recipe.num_steps and not stopped:
                     self._update(batches)
                     self._between_steps()
@@ -164,19 +160,39 @@ class _Loop:
 
     def _update(self, batches: Iterator[tuple[int, Any]]) -> None:
         recipe, state, engine = self.recipe, self.state, self.engine
+        sums: dict[str, Any] = {}
+        finish, seen = update_hook(self.stage), []
         for _ in range(recipe.accumulation):
             start, batch = next(batches)
-            generator = draws(recipe.seed, start, engine.device)
-            losses = self._losses(start, to_device(batch, engine.device), generator)
+            self.meter.add(batch)
+            batch, generator = to_device(batch, engine.device), draws(recipe.seed, start, engine.device)
+            losses = self._losses(start, batch, generator)
             engine.backward(losses["loss"])
+            if finish is not None:
+                seen.append((batch, generator))
             for name, value in losses.items():
-                share = value.detach().double() / recipe.accumulation
-                state.sums[name] = state.sums.get(name, 0.0) + share
-        self.norm = engine.step(lr_factor(state.step, recipe.num_steps, recipe.optim))
-        state.step += 1
-        state.samples += recipe.batch_size
-        state.interval_steps += 1
-        self._count_seconds()
+                sums[name] = sums.get(name, 0.0) + value.detach().double() / recipe.accumulation
+        refused = recipe.nonfinite == "skip" and not all(math.isfinite(value) for value in sums.values())
+        norm = engine.step(lr_factor(state.step, recipe.num_steps, recipe.optim), refused)
+        if norm is None:
+            state.advance(recipe.batch_size, None)
+            self._check_skipped()
+        else:
+            self.norm = norm
+            if finish is not None:
+                sums |= {name: value.detach().double() for name, value in finish(seen).items()}
+            state.advance(recipe.batch_size, sums)
+        now = time.monotonic()
+        state.add_seconds(now - self.mark)
+        self.mark = now
+
+    def _check_skipped(self) -> None:
+        if self.state.skipped > self.recipe.skip_limit:
+            raise FloatingPointError(
+                f"step {self.state.step}: expected at most skip_limit {self.recipe.skip_limit} updates "
+                f"without finite losses and gradients, got {self.state.skipped}; the last checkpoint is "
+                f"{checkpoint.latest(self.run)}; lower optim.lr, or look at the batches"
+            )
 
     def _losses(self, start: int, batch: Any, generator: torch.Generator) -> dict[str, torch.Tensor]:
         try:
@@ -186,12 +202,6 @@ class _Loop:
                 f"step {self.state.step + 1}: {error}; the last checkpoint is {checkpoint.latest(self.run)}; "
                 f"lower optim.lr, or look at the batch from position {start} on"
             ) from error
-
-    def _count_seconds(self) -> None:
-        now = time.monotonic()
-        self.state.seconds += now - self.mark
-        self.state.interval_seconds += now - self.mark
-        self.mark = now
 
     def _between_steps(self) -> None:
         recipe, step = self.recipe, self.state.step
@@ -219,38 +229,51 @@ class _Loop:
         return sums
 
     def _log(self) -> None:
-        state, recipe = self.state, self.recipe
-        sums, steps = self._finite_sums(), state.interval_steps
-        record = {
+        state, recipe, world = self.state, self.recipe, self.engine.world
+        losses = state.means(self._finite_sums())
+        seconds = max(state.interval_seconds, 1e-9)
+        self.metrics = {
             "step": state.step,
             "samples": state.samples,
             "seconds": round(state.seconds, 3),
-            "samples_per_second": round(steps * recipe.batch_size / max(state.interval_seconds, 1e-9), 2),
-            **{name: value / steps for name, value in sums.items()},
+            "samples_per_second": round(state.interval_steps * recipe.batch_size / seconds, 2),
+            **rates(self.engine.mean(self.meter.take()), seconds, world),
+            **losses,
             "lr": recipe.optim.lr * lr_factor(state.step - 1, recipe.num_steps, recipe.optim),
             "grad_norm": float(self.norm),
+            **({"skipped_steps": state.skipped} if recipe.nonfinite == "skip" else {}),
+            **self._counts(),
         }
-        seconds_left = (recipe.num_steps - state.step) * state.interval_seconds / steps
-        state.sums, state.interval_steps, state.interval_seconds = {}, 0, 0.0
+        seconds_left = (recipe.num_steps - state.step) * state.interval_seconds / state.interval_steps
+        state.begin_interval()
         if self.log is not None:
-            self.log.write(record)
-        self.reporter.record(record, seconds_left)
+            self.log.write(self.metrics)
+        self.reporter.record(self.metrics, seconds_left)
+
+    def _counts(self) -> dict[str, float]:
+        """What the stage counts, such as broken samples: over all ranks and all parts of the run."""
+        found = self.engine.mean({name: float(x) for name, x in counts_hook(self.stage)().items()})
+        here = {name: round(x * self.engine.world) for name, x in found.items()}
+        self.state.counts = {name: self.earlier_counts.get(name, 0) + x for name, x in here.items()}
+        return self.state.counts
 
     def _sample(self) -> None:
-        sample = sample_hook(self.stage)
-        if sample is None or self.engine.rank != 0:
+        sample, first = sample_hook(self.stage), self.engine.rank == 0
+        if sample is None or not (first or self.engine.draws_together):
             return
-        with self.engine.averaged(), torch.no_grad():
+        with self.engine.averaged(), torch.no_grad(), tempfile.TemporaryDirectory() as elsewhere:
             for module in self.stage.modules.values():
                 module.eval()
-            try:
-                sample(samples_folder(self.run), self.state.step)
+            try:  # where all ranks must draw, so that weights come together, one keeps what it drew
+                sample(samples_folder(self.run) if first else Path(elsewhere), self.state.step)
             finally:
                 set_modes(self.stage)
 
     def _save(self) -> None:
         self.state.sums = self._finite_sums()
-        self.engine.write_checkpoint(self.run, self.state.step, asdict(self.state), self.recipe.keep_last)
+        state = {**asdict(self.state), "metrics": self.metrics, "made_of": self.made_of}
+        self.keep.value(self.metrics)  # every rank refuses a name that is none
+        self.engine.write_checkpoint(self.run, self.state.step, state, self.keep)
         self.saved_step, self.saved_time = self.state.step, time.monotonic()
 
 
@@ -259,21 +282,3 @@ def draws(seed: int, start: int, device: torch.device) -> torch.Generator:
     number = int.from_bytes(hashlib.sha256(f"{seed} {start}".encode()).digest()[:7], "little")
     torch.manual_seed(number)
     return torch.Generator(device).manual_seed(number)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """SIGTERM and the first Ctrl-C ask for a stop after this step, with a checkpoint; the second insists."""
-    asked, before = threading.Event(), {}
-
-    def ask(number, frame):
-        asked.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

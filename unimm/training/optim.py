@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -110,7 +110,7 @@ class Optimizers:
     """AdamW and, where a group asks for it, Muon; stepped, scheduled and saved as one."""
 
     def __init__(self, members: list[Member], optim: OptimRecipe):
-        self.optim = optim
+        self.optim, self.members = optim, members
         self.parameters = [member.parameter for member in members]
         self.all: dict[str, torch.optim.Optimizer] = {}
         adamw = parameter_groups([m for m in members if not m.is_muon], optim)
@@ -128,22 +128,76 @@ class Optimizers:
 
     def step(self, factor: float) -> Tensor:
         """Clip, update with `factor` of the peak rate, clear gradients; return the norm before clipping."""
+        norm = self.clip()
+        self.update(factor)
+        return norm
+
+    def clip(self) -> Tensor:
+        """Clip the gradients; return the norm that they had."""
         clip = math.inf if self.optim.clip is None else self.optim.clip
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
+        return torch.nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True)
+
+    def update(self, factor: float) -> None:
+        """Update by the gradients as they are, and clear them."""
         for optimizer in self.all.values():
             set_lr(optimizer, self.optim.lr, factor)
             optimizer.step()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self.all.values():
             optimizer.zero_grad(set_to_none=True)
-        return norm
 
-    def state_dict(self) -> dict:
-        return {name: optimizer.state_dict() for name, optimizer in self.all.items()}
+    def state(self) -> dict[str, Tensor]:
+        """Return the live state by "kind/name of the parameter"; a parameter without gradients has none."""
+        return {
+            f"{kind}/{member.name}": x
+            for member in self.members
+            for kind, x in self._optimizer(member).state.get(member.parameter, {}).items()
+        }
 
-    def load_state_dict(self, state: dict) -> None:
-        if set(state) != set(self.all):
-            raise ValueError(f"optimizer state: expected {sorted(self.all)}, got {sorted(state)}")
-        for name, optimizer in self.all.items():
-            optimizer.load_state_dict(state[name])
+    def load_state(self, stored: Mapping[str, Tensor]) -> None:
+        """Take a stored state.
+
+        Raises:
+            ValueError: states of other parameters, or of another optimiser.
+        """
+        check_states(stored, {member.name: state_kinds(member) for member in self.members})
+        for member in self.members:
+            found = {kind: stored.get(f"{kind}/{member.name}") for kind in state_kinds(member)}
+            device = member.parameter.device
+            if all(x is not None for x in found.values()):
+                self._optimizer(member).state[member.parameter] = {
+                    kind: x.to(device, copy=True) for kind, x in found.items()
+                }
+
+    def _optimizer(self, member: Member) -> torch.optim.Optimizer:
+        return self.all["muon" if member.is_muon else "adamw"]
+
+
+def state_kinds(member: Member) -> tuple[str, ...]:
+    """Return what the optimiser of a parameter keeps of it."""
+    return ("momentum_buffer",) if member.is_muon else ("exp_avg", "exp_avg_sq", "step")
+
+
+def check_states(stored: Iterable[str], expected: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse an optimiser's state that belongs to other parameters or to another optimiser.
+
+    Args:
+        stored: "kind/name" of every stored tensor.
+        expected: kinds by name of the parameters that train.
+
+    Raises:
+        ValueError: there is one that is not expected.
+    """
+    known = {f"{kind}/{name}" for name, kinds in expected.items() for kind in kinds}
+    if strange := sorted(set(stored) - known):
+        raise ValueError(
+            f"optimizer state: expected {', '.join(sorted(set(sum(expected.values(), ()))))} of the "
+            f"{len(expected)} parameters that train, got also {', '.join(strange[:4])}"
+            f"{' ...' if len(strange) > 4 else ''}; who trains, and by which optimizer, must stay as it was"
+        )
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float, factor: float) -> None:

@@ -48,16 +48,20 @@ class Reporter:
             self._bar.stop()
 
 
-NOT_LOSSES = ("step", "samples", "seconds", "samples_per_second", "lr", "grad_norm")
+NOT_LOSSES = ("step", "samples", "seconds", "samples_per_second", "mfu", "lr", "grad_norm")
 
 
 def describe(record: dict, seconds_left: float) -> str:
     """One line, the most wanted first: a narrow terminal cuts the end."""
-    losses = "  ".join(f"{name} {value:.4g}" for name, value in record.items() if name not in NOT_LOSSES)
-    rate = f"{record['samples_per_second']:.1f} samples/s"
-    return (
-        f"{clock(seconds_left)} left  {rate}  {losses}  |g| {record['grad_norm']:.3g}  lr {record['lr']:.2e}"
+    rates = [name for name in record if name.endswith("_per_second")]
+    told = [f"{record[name]:.1f} {name.removesuffix('_per_second')}/s" for name in rates]
+    if "mfu" in record:
+        told.append(f"{record['mfu']:.1%} of peak")
+    losses = "  ".join(
+        f"{name} {value:.4g}" for name, value in record.items() if name not in (*NOT_LOSSES, *rates)
     )
+    ends = f"|g| {record['grad_norm']:.3g}  lr {record['lr']:.2e}"
+    return "  ".join([f"{clock(seconds_left)} left", *told, losses, ends])
 
 
 def clock(seconds: float) -> str:

@@ -62,6 +62,18 @@ class DeepSpeedRecipe:
     """What the DeepSpeed engine needs beyond the rest of the recipe; its JSON is derived, never written."""
 
     zero_stage: Literal[0, 1, 2, 3] = 3
+    offload_optimizer: bool = False  # its state and its work to the host: slower, fits more; stages 1 to 3
+    offload_parameters: bool = False  # their pieces to the host, fetched when they are used; stage 3
+    timeout_minutes: float = 10.0  # after which the others stop when a rank no longer answers
+
+    def __post_init__(self):
+        _positive("deepspeed.timeout_minutes", self.timeout_minutes)
+        if self.offload_optimizer and self.zero_stage == 0:
+            raise ValueError("deepspeed.offload_optimizer: expected zero_stage 1, 2 or 3 with it, got 0")
+        if self.offload_parameters and self.zero_stage != 3:
+            raise ValueError(
+                f"deepspeed.offload_parameters: expected zero_stage 3 with it, got {self.zero_stage}"
+            )
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,7 @@ class TrainRecipe:
     seed: int = 0
     accumulation: int = 1  # micro-batches per rank and update
     ema_decay: float | None = None  # e.g. 0.9995; null keeps no average
+    ema_schedule: Literal["constant", "early", "power"] = "early"  # how it is reached; see `ema`
     precision: Precision = "bf16"  # bf16: autocast over float32 parameters; float32: plain
     compile: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -87,12 +100,25 @@ class TrainRecipe:
     checkpoint_every: int | None = 1000  # steps; a checkpoint is always written at the end
     checkpoint_minutes: float | None = None  # as well as, or instead of, steps
     keep_last: int = 2  # checkpoints
+    keep_best: str | None = None  # a metric: also the checkpoint where it was lowest; "-name": highest
+    nonfinite: Literal["stop", "skip"] = "stop"  # what to do about a loss or a gradient that is no number
+    skip_limit: int = 10  # updates of a run that may be skipped so
     time_limit_minutes: float | None = None  # then stop with a checkpoint, to be resumed
-    resume: Literal["auto", "never", "must"] = "auto"  # never refuses a folder that holds a run
-    wandb_project: str | None = None
+    resume: Literal["auto", "never", "must", "changed"] = "auto"
+    # never refuses a folder that holds a run, must one that holds none; changed: with another seed or data
+    wandb_project: str | None = None  # WANDB_MODE=offline keeps what it gets in the run's folder
+    peak_tflops: float | None = None  # of one device, for the part that is used; null: known or measured
 
     def __post_init__(self):
-        for name in ("num_steps", "batch_size", "accumulation", "log_every", "keep_last", "prefetch_workers"):
+        for name in (
+            "num_steps",
+            "batch_size",
+            "accumulation",
+            "log_every",
+            "keep_last",
+            "prefetch_workers",
+            "skip_limit",
+        ):
             _positive(name, getattr(self, name))
         for name in (
             "sample_every",
@@ -100,6 +126,7 @@ class TrainRecipe:
             "checkpoint_minutes",
             "time_limit_minutes",
             "threads",
+            "peak_tflops",
         ):
             if getattr(self, name) is not None:
                 _positive(name, getattr(self, name))
@@ -109,22 +136,11 @@ class TrainRecipe:
             )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay: expected a number between 0 and 1, got {self.ema_decay}")
-        if self.deepspeed is not None and self.deepspeed.zero_stage == 3:
-            self._check_zero_3()
-
-    def _check_zero_3(self) -> None:
-        """Under stage 3 parameters are in pieces: what needs them whole between two steps is refused."""
-        wanted = {
-            "ema_decay": self.ema_decay,
-            "sample_every": self.sample_every,
-            "compile": self.compile or None,
-        }
-        for name, value in wanted.items():
-            if value is not None:
-                off = "false" if name == "compile" else "null"
-                raise ValueError(
-                    f"{name}: expected {off} under deepspeed.zero_stage 3, got {value}; or use a lower stage"
-                )
+        if self.compile and self.deepspeed is not None and self.deepspeed.zero_stage == 3:
+            raise ValueError(
+                "compile: expected false under deepspeed.zero_stage 3, whose gathering of weights torch "
+                "cannot compile, got True; or use a lower stage"
+            )
 
 
 def _positive(name: str, value: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +15,15 @@ from unimm.training.recipe import Group
 class Stage(Protocol):
     """One stage of training: what it trains, on what, and by which losses.
 
-    Two more members are used when they are there: `sample(folder: Path, step: int)` writes pictures (called
-    with averaged weights, in eval mode, without gradients), and `compile()` replaces compiling the forward of
-    every module.
+    More members are used when they are there: `sample(folder: Path, step: int)` writes pictures (called with
+    averaged weights, in eval mode, without gradients; under ZeRO-3 on every rank, which must all draw the
+    same); `compile()` replaces compiling the forward of every module; `after_update(seen) -> losses` is
+    called after every update that was done, with its micro-batches as (batch, generator): there trains what
+    trains on its own and against the rest, such as a discriminator, its optimiser's state in a module of the
+    stage; `counts()` returns numbers by name that only grow, such as broken samples, for the metrics; `amounts(batch)` and `flops(batch)` say how much a
+    batch is (see `meter`). A class with `built_in_pieces = True` is built under ZeRO-3 without any rank ever
+    holding its modules whole: it fills them by `sharding.fill` alone and runs them inside
+    `sharding.gathered`.
     """
 
     modules: Mapping[str, nn.Module]  # saved in checkpoints under these names, the frozen ones too
@@ -40,6 +46,16 @@ class Stage(Protocol):
 def sample_hook(stage: Stage):
     """The stage's `sample`, or None."""
     return getattr(stage, "sample", None)
+
+
+def update_hook(stage: Stage):
+    """The stage's `after_update`, or None."""
+    return getattr(stage, "after_update", None)
+
+
+def counts_hook(stage: Stage) -> Callable[[], Mapping[str, float]]:
+    """The stage's `counts`, or one of nothing."""
+    return getattr(stage, "counts", dict)
 
 
 def compile_modules(stage: Stage) -> None:

@@ -1,0 +1,74 @@
+"""How fast a run is: what it takes in per second, and which part of the machine's arithmetic that is."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from unimm.training.recipe import TrainRecipe
+from unimm.training.stage import Stage
+
+PEAK_TFLOPS = {
+    "H200": 989.4, "H100 PCIe": 756.0, "H100": 989.4, "A100": 311.8, "A10G": 70.0, "L40S": 362.1, "L4": 121.0,
+    "RTX 4090": 165.2, "RTX 3090": 71.2, "V100": 125.0, "T4": 65.1,
+}  # fmt: skip
+"""Dense bf16 (fp16 where there is none) matrix products with float32 sums, by what a device's name holds;
+from NVIDIA's data sheets. The first that fits counts."""
+
+
+class Meter:
+    """Sums up what batches hold since the last line of metrics.
+
+    A stage may say how much that is: `amounts(batch)`, numbers by name such as images and tokens, and
+    `flops(batch)`, the floating-point operations of the model for it, forward and backward, without what is
+    computed twice to save memory.
+    """
+
+    def __init__(self, recipe: TrainRecipe, stage: Stage, device: torch.device):
+        self._stage, self._sums = stage, Counter()
+        counts = hasattr(stage, "flops")
+        self._peak = (recipe.peak_tflops or peak_tflops(device, recipe.precision)) if counts else None
+
+    def add(self, batch: Any) -> None:
+        """Count a micro-batch."""
+        for name, amount in getattr(self._stage, "amounts", lambda _: {})(batch).items():
+            self._sums[f"{name}_per_second"] += float(amount)
+        if self._peak is not None:
+            self._sums["mfu"] += float(self._stage.flops(batch)) / (self._peak * 1e12)
+
+    def take(self) -> dict[str, float]:
+        """Return the sums over this rank's batches, and begin anew: each over seconds is a rate."""
+        taken, self._sums = dict(self._sums), Counter()
+        return taken
+
+
+def rates(amounts: Mapping[str, float], seconds: float, world: int) -> dict[str, float]:
+    """Return what all ranks took in per second, of what one did in the mean; of "mfu" a device's part."""
+    each = {name: amount * (1 if name == "mfu" else world) / seconds for name, amount in amounts.items()}
+    return {name: float(f"{rate:.5g}") for name, rate in each.items()}
+
+
+def peak_tflops(device: torch.device, precision: str) -> float | None:
+    """Return what a device can do at most, in 10^12 operations per second; None for an unknown GPU.
+
+    Of a CPU, what a large matrix product of torch reaches just now.
+    """
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        return next((peak for part, peak in PEAK_TFLOPS.items() if part in name), None)
+    return _measured(torch.bfloat16 if precision == "bf16" else torch.float32)
+
+
+def _measured(dtype: torch.dtype, size: int = 768, rounds: int = 5) -> float:
+    """Return the rate of a square matrix product, the best of some rounds."""
+    a = torch.ones(size, size, dtype=dtype)
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds) / 1e12
