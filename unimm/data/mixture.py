@@ -136,6 +136,15 @@ class Mixture:
             shard[chosen], row[chosen], epoch[chosen] = self.sources[number].locate(own[chosen])
         return Places(source, shard, row, epoch)
 
+    def after(self, position: int, skipped: int) -> tuple[int, int, int]:
+        """Return source, shard and row of what its source gives `skipped` places after a position's sample.
+
+        It stands in for one that cannot be used, so the sources keep their shares.
+        """
+        source, own = self._turns(np.array([position], dtype=np.int64))
+        shard, row, _ = self.sources[source[0]].locate(own + skipped)
+        return int(source[0]), int(shard[0]), int(row[0])
+
     def _turns(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return whose turn it is at each position, and the position in that source's own stream."""
         blocks, places = np.divmod(positions, self._block)
