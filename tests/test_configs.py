@@ -19,15 +19,15 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.y*ml"))
 
 
 def settings_of(path: Path) -> type:
-    """Return the dataclass that a file fills: by its folder; for recipes by the stage its name ends in."""
+    """Return the dataclass that a file fills: by its folder; for recipes by the stage in its name."""
     kind = path.relative_to(ROOT / "configs").parts[0]
     if kind == "model":
         return ModelSettings
     if kind == "generator":
         return GeneratorSettings
     if kind == "train":
-        stages = [stage for stage in STAGES if path.stem == stage or path.stem.endswith(f"_{stage}")]
-        assert stages, f"{path.name}: a recipe's name ends in its stage, one of {', '.join(STAGES)}"
+        stages = [stage for stage in STAGES if f"_{stage}_" in f"_{path.stem}_"]
+        assert stages, f"{path.name}: a recipe's name holds its stage, one of {', '.join(STAGES)}"
         return STAGES[max(stages, key=len)]()[0]
     raise AssertionError(f"{path}: say here what a file of configs/{kind}/ fills")
 

@@ -23,7 +23,7 @@ from unimm.latents.encoder import EncoderConfig, build_encoder
 from unimm.latents.grid import finite, grid_of, own_grid
 from unimm.latents.noise import with_noise
 from unimm.latents.statistics import LatentStatistics
-from unimm.latents.vae import VAE, FluxVAEConfig, SD3VAEConfig, SDVAEConfig
+from unimm.latents.vae import VAE, FluxVAEConfig, SD3VAEConfig, SDVAEConfig, VAEConfig
 from unimm.shapes import expect
 from unimm.tables import pick
 
@@ -165,6 +165,7 @@ LATENT_SPACES = {
     "sd_vae": (SDVAEConfig, VAE),
     "sd3_vae": (SD3VAEConfig, VAE),
     "flux_vae": (FluxVAEConfig, VAE),
+    "vae": (VAEConfig, VAE),
     "pixels": (PatchesConfig, Patches),
     "bare": (BareConfig, Bare),
 }

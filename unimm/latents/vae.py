@@ -17,10 +17,13 @@ from unimm.shapes import expect
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Sizes of a VAE whose every level but the last halves the picture. See the kinds below."""
+    """Sizes of a VAE whose every level but the last halves the picture.
+
+    The published kinds stand below; as kind "vae" it is any other, such as one that the stage vae trained.
+    """
 
     latent_channels: int
-    """Channels of the posterior: 4 or 16."""
+    """Channels of the posterior: 4 or 16 in the published ones."""
     scaling_factor: float
     """Latents = (z - shift_factor) * scaling_factor."""
     shift_factor: float = 0.0

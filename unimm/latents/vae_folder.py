@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,38 @@ def load_vae(folder: str | Path, packing: int = 1, image_size: int = 256, max_by
     vae = VAE(VAEConfig(**vae_sizes(values), packing=packing, image_size=image_size))
     load_tower(vae, read_tensors(folder / WEIGHTS, max_bytes), str(folder))
     return vae
+
+
+def fill_vae(space: VAE, folder: str | Path) -> None:
+    """Fill a VAE with the weights of a folder, which must be of the same sizes and scale its latents alike.
+
+    Raises:
+        FileNotFoundError, ValueError: see `load_vae`; another config, both values named.
+    """
+    found = load_vae(folder, space.config.packing, space.config.image_size)
+    ours, theirs = asdict(space.config), asdict(found.config)
+    for name, value in theirs.items():
+        if ours[name] != value:
+            raise ValueError(
+                f"vae.{name}: the folder {folder} has {value} and the settings say {ours[name]}; "
+                "write the folder's value into the settings"
+            )
+    space.load_state_dict(found.state_dict(), strict=True)
+
+
+def vae_facts(config: VAEConfig) -> dict[str, Any]:
+    """Return diffusers' config.json of these sizes; packing and image_size stand in none."""
+    levels = len(config.widths)
+    facts = {theirs: getattr(config, ours) for theirs, (ours, _) in _FIELDS.items()}
+    return {
+        **_ALWAYS,
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        **facts,
+        "block_out_channels": list(config.widths),
+        "use_post_quant_conv": config.quant_conv,
+        "sample_size": config.image_size,
+    }
 
 
 def vae_sizes(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from unimm.generator import Generator
 from unimm.latents.autoencoder import RAE
 from unimm.latents.pixels import resize_pixels
 from unimm.latents.vae import VAE
-from unimm.latents.vae_folder import load_vae
+from unimm.latents.vae_folder import fill_vae
 from unimm.training import checkpoint
 from unimm.training.decoder import trained
 from unimm.training.latents import cached_latents
@@ -47,8 +47,7 @@ def prepare(model: Generator, codec_run: str | None, vae: str | None, allow_narr
         for name in ("encoder", "statistics", "decoder"):
             load_strictly(getattr(space, name), trained(codec_run, name), name)
     if vae is not None:
-        found = load_vae(vae, space.config.packing, space.config.image_size)
-        load_strictly(space, found.state_dict(), vae)
+        fill_vae(space, vae)
     space.eval().requires_grad_(False)
 
 

@@ -19,7 +19,7 @@ from unimm.data.world import Pictures, PictureStore
 from unimm.dit.bound import refuse_narrow
 from unimm.latents.pixels import resize_pixels
 from unimm.latents.vae import VAE
-from unimm.latents.vae_folder import load_vae
+from unimm.latents.vae_folder import fill_vae
 from unimm.llm.attention import train_short_rows
 from unimm.model.config import ModelSettings, UniMMConfig
 from unimm.model.profile import profile_named
@@ -42,22 +42,6 @@ _SAMPLE_PROMPTS = (
 
 
 @dataclass(frozen=True)
-class TalkData:
-    """Which rows are read: a repeating pattern of kinds, over pictures whose latents are cached."""
-
-    pictures: Pictures
-    latents: str  # folder of the latent cache, or of one for what is seen and one for what is drawn
-    pattern: tuple[str, ...] = ("draw", "draw", "look")
-    row_length: int = 72  # positions every row is padded to: compiled code is made once
-    context_noise: float = 0.3  # largest noise on seen latents, which may later be drawn ones
-
-    def __post_init__(self):
-        for kind in self.pattern:
-            if kind not in TALKS:
-                raise ValueError(f"pattern: unknown kind {kind!r} (known: {', '.join(TALKS)})")
-
-
-@dataclass(frozen=True)
 class JointRecipe:
     """What the joint stage is run with."""
 
@@ -74,72 +58,12 @@ class JointRecipe:
     profile: str = "standard"  # whose labels are trained on; "reference": newlines and turn marks too
 
 
-class TalkRows:
-    """Rows of talk with their latents: a pure function of the position."""
-
-    def __init__(
-        self,
-        data: TalkData,
-        seed: int,
-        store: PictureStore,
-        seen: LatentCache,
-        drawn: LatentCache,
-        model: UniMM,
-        labels_marks: bool = False,
-    ):
-        """Take the settings, the pictures, their latents as they are seen and as they are drawn.
-
-        `labels_marks` says whether newlines and turn marks of all speakers are trained on.
-        """
-        self.data, self.seed, self.store, self.seen, self.drawn = data, seed, store, seen, drawn
-        self.tokenizer, self.system = model.tokenizer, model.config.settings.chat.system
-        self.labels_marks, self.num_slots = labels_marks, model.config.settings.num_queries
-
-    def batch(self, start: int, count: int) -> Batch:
-        """Return rows start ... start + count - 1."""
-        own = shuffled(self.store.count, self.seed, start, count)
-        other = shuffled(self.store.count, self.seed + 1, start, count)
-        talks = [self._talk(start + at, int(own[at]), int(other[at])) for at in range(count)]
-        rows = [self._row(talk) for talk in talks]
-        seen, drawn = [], []
-        for row, talk, pair in zip(rows, talks, zip(own, other, strict=True), strict=True):
-            for slots, which in zip(row.runs, talk.pictures, strict=True):
-                (drawn if slots.target else seen).append(pair[which])
-        pad = special_ids(self.tokenizer).pad
-        batch = collate(rows, pad, self.seen[seen] if seen else None, self.drawn[drawn] if drawn else None)
-        return self._padded(batch, rows)
-
-    def _row(self, talk: Talk) -> Rendered:
-        row = render(opened(talk.turns, self.system), self.tokenizer, self.num_slots)
-        return label_marks(row, self.tokenizer) if self.labels_marks else row
-
-    def _talk(self, position: int, own: int, other: int) -> Talk:
-        rng = np.random.default_rng([self.seed, position])
-        kind = self.data.pattern[position % len(self.data.pattern)]
-        return TALKS[kind](self.store.scene(own), self.store.scene(other), rng)
-
-    def _padded(self, batch: Batch, rows: list[Rendered]) -> Batch:
-        missing = self.data.row_length - batch.input_ids.shape[1]
-        if missing < 0:
-            longest = max(len(row.ids) for row in rows)
-            raise ValueError(
-                f"data.row_length: expected {longest} or more for these rows, got {self.data.row_length}"
-            )
-        pad = nn.functional.pad
-        return replace(
-            batch,
-            input_ids=pad(batch.input_ids, (0, missing), value=special_ids(self.tokenizer).pad),
-            labels=pad(batch.labels, (0, missing), value=-100),
-            attention_mask=pad(batch.attention_mask, (0, missing), value=False),
-        )
-
-
 @dataclass
 class TalkStage:
     """Rows in, cross entropy and flow loss out: the step that the joint and the instruct stages share."""
 
     model: UniMM
-    rows: TalkRows
+    rows: Rows
     groups: Mapping[str, Group]
     noise_draws: int
     flow_weight: float
@@ -149,10 +73,11 @@ class TalkStage:
         train_short_rows(self.model.llm)
         self.modules = {"model": self.model}
 
-    def batch(self, start: int, count: int) -> Batch:
+    def batch(self, start: int, count: int) -> Any:
         return self.rows.batch(start, count)
 
-    def step(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def step(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+        batch = self.rows.ready(batch)
         if batch.context_latents is not None:
             batch = replace(batch, context_latents=self._noised(batch.context_latents, generator))
         losses = self.model.training_losses(batch, noise_draws=self.noise_draws, generator=generator)
@@ -167,8 +92,18 @@ class TalkStage:
         noise = torch.randn(latents.shape, generator=generator, device=device)
         return latents + (amount * noise).to(latents.device)
 
+    def counts(self) -> Mapping[str, float]:
+        return self.rows.counts()
+
+    def amounts(self, batch: Any) -> Mapping[str, float]:
+        """How much a batch is: samples' tokens, without padding, and pictures."""
+        inside = getattr(batch, "batch", batch)
+        pictures = len(inside.context_runs) + len(inside.query_runs)
+        return {"tokens": int(inside.attention_mask.sum()), "images": pictures}
+
     def compile(self) -> None:
-        self.model.llm.model.compile()
+        if not self.rows.data.packing:  # whose lengths differ in every batch
+            self.model.llm.model.compile()
         self.model.dit.compile()
 
     def sample(self, folder: Path, step: int) -> None:
@@ -243,27 +178,9 @@ def fill_codec(model: UniMM, codec_run: str, vae: str | None) -> None:
         if not isinstance(space, VAE):
             kind = model.config.settings.drawn["kind"]
             raise ValueError(f"drawn.kind: expected a VAE's for this stage, got {kind!r}")
-        found = load_vae(vae, space.config.packing, space.config.image_size)
-        load_strictly(space, found.state_dict(), vae)
+        fill_vae(space, vae)
 
 
-def talk_rows(recipe: JointRecipe, model: UniMM) -> TalkRows:
+def talk_rows(recipe: Recipe, model: UniMM) -> Rows:
     """Return the rows that a recipe names; the model makes their latents, to see and to draw."""
-    labels_marks = profile_named(recipe.profile).labels_marks
-    store, settings = recipe.data.pictures.open(), model.eval().config.settings
-    folder, encoder = Path(recipe.data.latents), settings.encoder
-
-    def seen(pixels: Tensor) -> Tensor:
-        return model.encode_image(resize_pixels(pixels, encoder.image_size))
-
-    def drawn(pixels: Tensor) -> Tensor:
-        return model.encode_target(resize_pixels(pixels, settings.target_size))
-
-    shape = (encoder.num_tokens, encoder.width)
-    if settings.sees_drawn:
-        both = cached_latents(str(folder), store, model.encoder, shape, drawn)
-        return TalkRows(recipe.data, recipe.train.seed, store, both, both, model, labels_marks)
-    shown = cached_latents(str(folder / "seen"), store, model.encoder, shape, seen)
-    shape, made_by = (settings.num_latents, settings.dit.channels), model.drawn or model.encoder
-    targets = cached_latents(str(folder / "drawn"), store, made_by, shape, drawn)
-    return TalkRows(recipe.data, recipe.train.seed, store, shown, targets, model, labels_marks)
+    return source_rows(recipe, model) if recipe.data.sources else world_rows(recipe, model)
