@@ -13,9 +13,10 @@ import numpy as np
 
 from unimm.parts import Image, Text, Turn
 from unimm.text.chat import GENERATE_TEMPLATE
-from unimm.world.language import caption, pick
+from unimm.world.language import caption, phrase, pick
 from unimm.world.questions import Question, alignment, ask, description
 from unimm.world.scene import Scene
+from unimm.world.spec import Mention, Spec
 
 SEEN, DRAWN = Image(), Image(target=True)
 _REQUESTS = (GENERATE_TEMPLATE, GENERATE_TEMPLATE, GENERATE_TEMPLATE, "Draw {prompt}", "Now draw {prompt}")
@@ -86,10 +87,19 @@ def revisit(scene: Scene, other: Scene, rng: np.random.Generator) -> Talk:
     return Talk((*first, *_drawing(scene, SEEN, rng), *_exchange(after.text, after.answer)), (1, 0))
 
 
+def attribute(scene: Scene, other: Scene, rng: np.random.Generator) -> Talk:
+    """A request that names each thing of a scene by colour and shape, in reading order, and the picture."""
+    things = sorted(scene.things, key=lambda thing: thing.x + thing.y)
+    claim = Spec(tuple(Mention(thing.shape, thing.colour) for thing in things))
+    request = pick(rng, _REQUESTS).format(prompt=phrase(claim, rng))
+    return Talk((_turn("user", request), _turn("assistant", DRAWN)), (0,))
+
+
 TALKS: dict[str, Callable[[Scene, Scene, np.random.Generator], Talk]] = {
     "draw": draw,
     "look": look,
     "chat": chat,
     "redraw": redraw,
     "revisit": revisit,
+    "attribute": attribute,
 }

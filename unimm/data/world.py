@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -25,13 +26,17 @@ from unimm.latents.pixels import resize_pixels
 from unimm.world.classes import sample_single
 from unimm.world.held_out import sample_allowed
 from unimm.world.render import render
-from unimm.world.scene import Scene
+from unimm.world.scene import Scene, pair
 
 _CHUNK = 500  # pictures per task: half a second of work
 
 
-SCENES: dict[str, Callable[[np.random.Generator], Scene]] = {"any": sample_allowed, "single": sample_single}
-"""What a stream shows: every sort of scene, or one thing each (those have a class)."""
+SCENES: dict[str, Callable[[np.random.Generator], Scene]] = {
+    "any": sample_allowed,
+    "single": sample_single,
+    "pair": partial(sample_allowed, sample=pair),
+}
+"""What a stream shows: any sort of scene, one thing each (those have a class), or two of different shapes."""
 
 
 def scene(seed: int, index: int, scenes: str = "any") -> Scene:
@@ -131,7 +136,7 @@ class Pictures:
     count: int = 200_000
     pixels: int = 80
     seed: int = 1
-    scenes: Literal["any", "single"] = "any"  # single: one thing each, for training by class
+    scenes: Literal["any", "single", "pair"] = "any"  # single: one thing each, for training by class
 
     def open(self) -> PictureStore:
         """Return the store."""
