@@ -38,6 +38,12 @@ def _instruct() -> tuple[type, Callable[[Any], Any]]:
     return InstructRecipe, InstructStage
 
 
+def _finetune() -> tuple[type, Callable[[Any], Any]]:
+    from unimm.training.finetune import FinetuneRecipe, FinetuneStage
+
+    return FinetuneRecipe, FinetuneStage
+
+
 def _class_conditional() -> tuple[type, Callable[[Any], Any]]:
     from unimm.training.class_conditional import ClassRecipe, ClassStage
 
@@ -56,6 +62,7 @@ STAGES: dict[str, Callable[[], tuple[type, Callable[[Any], Any]]]] = {
     "decoder": _decoder,
     "joint": _joint,
     "instruct": _instruct,
+    "finetune": _finetune,
     "class_conditional": _class_conditional,
     "text_to_image": _text_to_image,
 }

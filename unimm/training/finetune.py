@@ -1,0 +1,41 @@
+"""The finetune stage: a trained model goes on with little good data, in some rooms or through an adapter
+(Scale-RAE, arXiv 2601.16208, section 4.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unimm.training.joint import TalkData, TalkStage, talk_rows
+from unimm.training.learner import Learner, export
+from unimm.training.recipe import TrainRecipe
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe:
+    """What the finetune stage is run with."""
+
+    train: TrainRecipe
+    learner: Learner
+    data: TalkData
+    noise_draws: int = 4
+    flow_weight: float = 2.0
+    profile: str = "standard"  # whose labels are trained on; "reference": newlines and turn marks too
+
+
+class FinetuneStage(TalkStage):
+    """The joint stage's step from a trained model, of which some learns."""
+
+    def __init__(self, recipe: FinetuneRecipe):
+        model = recipe.learner.open()
+        super().__init__(
+            model,
+            talk_rows(recipe, model),
+            recipe.learner.groups(model),
+            recipe.noise_draws,
+            recipe.flow_weight,
+        )
+
+    def export(self, newest: Path, folder: Path) -> None:
+        """Write the model, or the adapter to "adapter" beside its folder."""
+        export(self.model, newest, folder)

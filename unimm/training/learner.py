@@ -1,0 +1,146 @@
+"""From which weights tuning starts, and who learns: some rooms of a model, or an adapter beside them all."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from unimm.model.adapter_files import save_adapter
+from unimm.model.adapters import AdapterSettings, adapter_parameters, adapters_off, add_adapter
+from unimm.model.quantising import few_bits
+from unimm.model.unimm import UniMM
+from unimm.tables import pick
+from unimm.training import checkpoint
+from unimm.training.joint import talk_groups
+from unimm.training.recipe import FROZEN, Group
+from unimm.weights.folder import load_strictly
+
+TRAINS: dict[str, tuple[str, ...]] = {
+    "dit": ("dit",),
+    "drawing": ("queries", "connector", "dit"),
+    "talking": ("llm", "projector"),
+    "both": ("llm", "queries", "projector", "connector", "dit"),
+}
+"""Who learns where there is no adapter; all other rooms are frozen. Scale-RAE finetunes "dit" or "both"
+(arXiv 2601.16208, section 4.4)."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What a stage that tunes a trained model is run on."""
+
+    start: str  # "tiny", a model folder or a hub id
+    trains: str | None = None  # a row of TRAINS; null where an adapter learns
+    adapter: AdapterSettings | None = None  # null trains the rooms themselves
+    llm_bits: Literal[4, 8] | None = None  # of the frozen LLM (QLoRA), through bitsandbytes
+    matrices: Literal["adamw", "muon"] = "adamw"  # optimiser of the weights inside, where no adapter learns
+
+    def __post_init__(self) -> None:
+        if (self.trains is None) == (self.adapter is None):
+            raise ValueError(
+                f"learner: expected either trains ({', '.join(TRAINS)}) or adapter, got "
+                f"trains={self.trains!r} and adapter={self.adapter}"
+            )
+        if self.trains is not None:
+            pick("learner.trains", self.trains, TRAINS)
+        if self.llm_bits is not None and self.trains in ("talking", "both"):
+            raise ValueError(
+                f"learner: llm_bits {self.llm_bits} freezes the LLM and trains {self.trains!r} changes it; "
+                "use an adapter, or leave llm_bits out"
+            )
+        if self.adapter is not None and self.matrices != "adamw":
+            raise ValueError(f"learner.matrices: expected adamw with an adapter, got {self.matrices}")
+
+    def open(self) -> UniMM:
+        """Return the model, with its new adapter if one learns."""
+        quantised = {} if self.llm_bits is None else {"quantization_config": few_bits(self.llm_bits)}
+        model = UniMM.from_pretrained(self.start, **quantised)
+        if self.adapter is not None:
+            add_adapter(model, self.adapter)
+        return model
+
+    def groups(self, model: UniMM) -> dict[str, Group]:
+        """Return who learns of a module that is called "model"."""
+        if self.adapter is not None:
+            learning = {f"model.{name}": Group() for name in adapter_parameters(model)}
+            return {"model": FROZEN, **learning}
+        rooms = TRAINS[self.trains]
+        whole = talk_groups(model, self.matrices)
+        inside = {
+            name: group for name, group in whole.items() if name.split(".")[1:2] in [[r] for r in rooms]
+        }
+        return {"model": FROZEN, **{f"model.{room}": whole["model"] for room in rooms}, **inside}
+
+
+def export(model: UniMM, newest: Path, folder: Path) -> Path:
+    """Write what was trained, averaged weights where there are such: a model, or an adapter alone.
+
+    Args:
+        model: as it was trained.
+        newest: a checkpoint.
+        folder: for a model; an adapter goes to "adapter" beside it.
+
+    Returns:
+        the folder that was written.
+    """
+    prefix = "model."
+    saved = checkpoint.averaged_state(newest)
+    state = {key.removeprefix(prefix): x for key, x in saved.items() if key.startswith(prefix)}
+    if model.adapter is not None:
+        place = folder.with_name("adapter")
+        save_adapter(model, place, state)
+        return place
+    whole = UniMM(model.config)
+    for tied, source in whole.all_tied_weights_keys.items():
+        state[tied] = state[source]
+    load_strictly(whole, state, str(newest))
+    whole.tokenizer = model.tokenizer
+    whole.save_pretrained(folder)
+    return folder
+
+
+class Reference:
+    """The model that training began from: the same one with its adapter off, or else a frozen copy."""
+
+    def __init__(self, model: UniMM):
+        self.model = model
+        self.copy = None if model.adapter is not None else copy.deepcopy(model).eval()
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """What a stage has to hold besides; the copy must not learn."""
+        return {} if self.copy is None else {"reference": self.copy}
+
+    @property
+    def groups(self) -> Mapping[str, Group]:
+        """How it is held."""
+        return {} if self.copy is None else {"reference": FROZEN}
+
+    @contextmanager
+    def used(self) -> Iterator[UniMM]:
+        """Inside, the yielded model is the reference, in eval mode and without gradients."""
+        if self.copy is not None:
+            with torch.no_grad():
+                yield self.copy
+            return
+        with torch.no_grad(), adapters_off(self.model), quiet(self.model):
+            yield self.model
+
+
+@contextmanager
+def quiet(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in eval mode: no dropout."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
