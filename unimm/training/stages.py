@@ -26,6 +26,12 @@ def _decoder() -> tuple[type, Callable[[Any], Any]]:
     return DecoderRecipe, DecoderStage
 
 
+def _vae() -> tuple[type, Callable[[Any], Any]]:
+    from unimm.training.vae import VAERecipe, VAEStage
+
+    return VAERecipe, VAEStage
+
+
 def _joint() -> tuple[type, Callable[[Any], Any]]:
     from unimm.training.joint import JointRecipe, JointStage
 
@@ -60,6 +66,7 @@ def _text_to_image() -> tuple[type, Callable[[Any], Any]]:
 STAGES: dict[str, Callable[[], tuple[type, Callable[[Any], Any]]]] = {
     "encoder": _encoder,
     "decoder": _decoder,
+    "vae": _vae,
     "joint": _joint,
     "instruct": _instruct,
     "finetune": _finetune,
