@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 CPU_BYTES = 1 << 30
@@ -21,3 +23,22 @@ def spare_bytes(device: torch.device) -> int:
 def that_fit(num_bytes: int, bytes_each: int) -> int:
     """Return how many things of a size fit, at least one: one at a time is the least that can be done."""
     return max(1, num_bytes // bytes_each)
+
+
+def row_bytes(llm: Any, length: int, itemsize: int, kept: bool = True) -> int:
+    """Return what the LLM takes to read one row of so many positions, at its fullest moment.
+
+    That is the embeddings, the residual before and after and its norm, and the hidden units of one MLP, or
+    the queries with the keys and values of one layer, joined and repeated for every head; and the keys and
+    values of all layers with the mask, if they are kept.
+
+    Args:
+        llm: its sizes, an `LLMConfig`.
+        length: positions.
+        itemsize: bytes of a number.
+        kept: whether the row goes on afterwards.
+    """
+    narrow = llm.width * llm.key_value_heads // llm.heads
+    layer = 4 * llm.width + max(4 * llm.width + 2 * narrow, 3 * llm.mlp_width)
+    cached, mask = (2 * llm.depth * narrow, length) if kept else (0, 0)
+    return length * ((cached + layer) * itemsize + mask)

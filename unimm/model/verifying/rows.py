@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unimm.llm.shared import Beginnings, Branches
 from unimm.model.inputs import check_length, tokenizer_of
-from unimm.model.memory import that_fit
+from unimm.model.memory import row_bytes, that_fit
 from unimm.model.placing import device_of
 from unimm.model.seeing import beside_a_picture
 from unimm.parts import IGNORED, Batch, Image
@@ -57,9 +57,9 @@ class PromptRows:
         self._begins = [tuple(row.ids[: row.runs[0].start]) for row in rows]
         self._rests = [_rest(row) for row in rows]
         self._read: tuple[tuple, Beginnings] | None = None
-        longest = max(len(row.ids) for row in rows)
-        self.room = model.config.settings.llm.context - longest
-        self.together = min(PASS, that_fit(spare, row_bytes(model, longest)))
+        longest, llm = max(len(row.ids) for row in rows), model.config.settings.llm
+        self.room = llm.context - longest
+        self.together = min(PASS, that_fit(spare, row_bytes(llm, longest, model.dtype.itemsize)))
 
     def read(self, latents: Tensor, owners: Sequence[int]) -> Reading:
         """Read M pictures (latents [M N C] as they are seen), each in the row of its owner, a prompt."""
@@ -97,18 +97,6 @@ class PromptRows:
         device, dtype = device_of(self.model.llm), self.model.dtype
         pad = special_ids(tokenizer_of(self.model)).pad
         return collate(rows, pad, None if latents is None else latents.to(device, dtype)).to(device)
-
-
-def row_bytes(model: UniMM, length: int) -> int:
-    """Return what reading one row of so many positions takes at its fullest moment.
-
-    That is the keys and values of all layers, those of one layer once more with the beginning joined and
-    repeated for every head, the hidden units of one MLP, and the mask.
-    """
-    llm = model.config.settings.llm
-    cached = 2 * llm.depth * llm.width * llm.key_value_heads // llm.heads
-    layer = 4 * llm.width + max(2 * llm.width, 3 * llm.mlp_width)
-    return length * ((cached + layer) * model.dtype.itemsize + length)
 
 
 def _rest(row: Rendered) -> Rendered:
