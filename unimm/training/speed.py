@@ -179,13 +179,17 @@ def _seconds(task: Task, turn: int, plan: SpeedPlan, on_round: Callable[[int, st
     """Run a task once and return how long it took."""
     if on_round is not None:
         on_round(turn, task.name)
-    synchronise = torch.cuda.synchronize if plan.device.startswith("cuda") else lambda: None
-    synchronise()
-    clock = CLOCKS[plan.clock]
+    settle, clock = settler(plan.device), CLOCKS[plan.clock]
+    settle()
     start = clock()
     task.run()
-    synchronise()
+    settle()
     return clock() - start
+
+
+def settler(device: str) -> Callable[[], None]:
+    """Return what waits until a device has done what it was asked."""
+    return torch.cuda.synchronize if device.startswith("cuda") else lambda: None
 
 
 def tasks(body: nn.Module, plan: SpeedPlan) -> Iterator[Task]:
@@ -208,21 +212,25 @@ def tasks(body: nn.Module, plan: SpeedPlan) -> Iterator[Task]:
 
     cast = given.cast(dtype)
 
-    def sample(solve: Callable[..., Tensor]) -> Tensor:
+    def evaluate() -> None:
         drawn.eval()
         with torch.no_grad():
-            return solve(lambda x, t: velocity(x, t, cast.conditions))
+            velocity(*cast.arguments)
 
-    yield Task("forward", lambda: sample(lambda v: v(cast.x, cast.t)), forward, plan.batch)
+    def sample() -> None:
+        drawn.eval()
+        euler_sample(velocity, cast, plan.steps)
+
+    yield Task("forward", evaluate, forward, plan.batch)
     yield Task("forward and backward", step, 3 * forward, plan.batch)
     if plan.steps:
-        grid = clean_grid(plan.steps)
-        yield Task(
-            f"sample of {plan.steps} steps",
-            lambda: sample(lambda v: euler(v, cast.x, grid)),
-            plan.steps * forward,
-            plan.batch,
-        )
+        yield Task(f"sample of {plan.steps} steps", sample, plan.steps * forward, plan.batch)
+
+
+@torch.no_grad()
+def euler_sample(body: Callable[..., Tensor], given: Example, steps: int) -> Tensor:
+    """Return latents [B N C] drawn by Euler's method from an example's x, under its conditions, unguided."""
+    return euler(lambda x, t: body(x, t, given.conditions), given.x, clean_grid(steps))
 
 
 @torch.no_grad()
