@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 from contextlib import contextmanager
 
@@ -90,3 +91,43 @@ def test_a_write_that_fails_leaves_nothing_half_written(tmp_path):
     with files_no_larger_than(4096), pytest.raises(OSError, match="make room and run again"):
         list(fill_cache(tmp_path, layout, encode))
     assert [p.name for p in tmp_path.iterdir()] == ["latents.json"]
+
+
+def test_int8_keeps_each_token_to_half_a_level_and_says_what_it_cost(tmp_path):
+    latents = torch.randn(10, 2, 3, generator=torch.Generator().manual_seed(1)) * torch.tensor(
+        [[1.0], [40.0]]
+    )
+    latents[3, 1] = 0
+    layout = CacheLayout(10, 2, 3, 4, key="encoder-1", kind="int8")
+    assert list(fill_cache(tmp_path, layout, lambda a, b: latents[a:b], batch_size=3)) == [4, 8, 10]
+    cache = LatentCache(tmp_path, key="encoder-1")
+    level = latents.abs().amax(-1, keepdim=True) / 127
+    assert ((cache[:] - latents).abs() <= level / 2 * 1.0001).all()
+    error = (cache[:] - latents).double()
+    expected = (error.square().mean() / latents.double().square().mean()).sqrt()
+    assert cache.loss.relative == pytest.approx(float(expected), rel=1e-5)
+    assert cache.loss.largest_error == pytest.approx(float(error.abs().max()), rel=1e-5)
+    assert (tmp_path / "shard-00000.int8").stat().st_size == 4 * (2 * 3 + 2 * 4)
+    with pytest.raises(ValueError, match="expected a cache with kind='bf16', found 'int8'"):
+        list(fill_cache(tmp_path, LAYOUT, Encoder()))
+
+
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+def test_the_mark_of_a_picture_that_is_none_is_kept(tmp_path, kind):
+    latents = LATENTS.clone()
+    latents[4] = torch.nan
+    list(fill_cache(tmp_path, CacheLayout(10, 2, 3, 4, "e", kind), lambda a, b: latents[a:b]))
+    found = LatentCache(tmp_path)[:]
+    assert found[4].isnan().all()
+    assert found[[*range(4), *range(5, 10)]].isfinite().all()
+
+
+def test_an_unknown_kind_is_refused_and_old_descriptions_mean_bf16(tmp_path):
+    with pytest.raises(ValueError, match="kind"):
+        CacheLayout(10, 2, 3, 4, "e", "int4")
+    list(fill_cache(tmp_path, LAYOUT, Encoder()))
+    path = tmp_path / "latents.json"
+    facts = json.loads(path.read_text())
+    del facts["kind"]
+    path.write_text(json.dumps(facts))
+    assert torch.equal(LatentCache(tmp_path)[:], LATENTS)

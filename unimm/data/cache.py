@@ -1,8 +1,10 @@
-"""Latents kept on disk once the encoder no longer changes: bfloat16 shards, read by index through mmap.
+"""Latents kept on disk once the encoder no longer changes: bf16 or int8 shards, read by index through mmap.
 
     folder/
-        latents.json        num_samples, num_tokens, channels, shard_size, key
+        latents.json        num_samples, num_tokens, channels, shard_size, key, kind
         shard-00000.bf16    raw little-endian [shard_size N C]; the last may hold fewer
+        shard-00000.int8    or, for each sample, a scale for each token (float32 [N]) and int8 [N C]
+        shard-00000.json    of int8: what rounding has cost
 
 A shard has its name only when it is whole, so an interrupted run goes on with the first one that is missing.
 `key` says what made the latents (encoder, data, seed); a folder made by something else is refused, never
@@ -15,11 +17,14 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
+
+from unimm.data.cache_kinds import KINDS, Kind, Loss
+from unimm.tables import expect_known
 
 META = "latents.json"
 
@@ -33,11 +38,23 @@ class CacheLayout:
     channels: int  # C
     shard_size: int  # samples per shard
     key: str  # what made them, e.g. a hash of the encoder's weights and the data's name
+    kind: str = "bf16"  # of KINDS: how they are written down
 
     def __post_init__(self):
+        expect_known("kind", self.kind, KINDS)
         for name in ("num_samples", "num_tokens", "channels", "shard_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+
+    @property
+    def written(self) -> Kind:
+        """How they are written down."""
+        return KINDS[self.kind]
+
+    @property
+    def record(self) -> np.dtype:
+        """What is written of a sample."""
+        return self.written.record(self.num_tokens, self.channels)
 
     @property
     def num_shards(self) -> int:
@@ -64,7 +81,7 @@ def fill_cache(
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, layout)
     for shard in range(layout.num_shards):
-        path = _shard_path(folder, shard)
+        path = _shard_path(folder, shard, layout.kind)
         if not path.exists():
             _write_shard(path, layout, shard, encode, batch_size)
         yield layout.shard_range(shard)[1]
@@ -83,7 +100,7 @@ class LatentCache:
             FileNotFoundError: no cache, or a shard is missing.
             ValueError: another key, a damaged description, or a shard of the wrong size.
         """
-        folder = Path(folder)
+        self._folder = folder = Path(folder)
         self.layout = read_layout(folder)
         if key is not None and key != self.layout.key:
             raise ValueError(
@@ -92,19 +109,25 @@ class LatentCache:
         self._shards = [self._open(folder, shard) for shard in range(self.layout.num_shards)]
 
     def _open(self, folder: Path, shard: int) -> np.memmap:
-        path, layout = _shard_path(folder, shard), self.layout
+        layout = self.layout
+        path = _shard_path(folder, shard, layout.kind)
         if not path.exists():
             raise FileNotFoundError(
                 f"{path}: shard {shard + 1} of {layout.num_shards} is missing; fill the cache again"
             )
         start, stop = layout.shard_range(shard)
-        shape = (stop - start, layout.num_tokens, layout.channels)
-        if path.stat().st_size != 2 * int(np.prod(shape)):
-            raise ValueError(
-                f"{path}: expected {2 * int(np.prod(shape))} bytes for {shape}, got {path.stat().st_size}"
-            )
-        # Numpy has no bfloat16; torch reads the same bits.
-        return np.memmap(path, dtype="<i2", mode="r", shape=shape)
+        expected, found = (stop - start) * layout.record.itemsize, path.stat().st_size
+        if found != expected:
+            shape = (stop - start, layout.num_tokens, layout.channels)
+            raise ValueError(f"{path}: expected {expected} bytes for {shape}, got {found}")
+        return np.memmap(path, dtype=layout.record, mode="r", shape=(stop - start,))
+
+    @property
+    def loss(self) -> Loss | None:
+        """What writing them down has cost; None where it is not measured."""
+        if not self.layout.written.measured:
+            return None
+        return reduce(Loss.plus, (_read_loss(self._folder, shard) for shard in range(self.layout.num_shards)))
 
     def __len__(self) -> int:
         return self.layout.num_samples
@@ -122,12 +145,12 @@ class LatentCache:
             raise IndexError(
                 f"indices: expected 0 to {len(self) - 1}, got {indices.min()} to {indices.max()}"
             )
-        bits = np.empty((len(indices), self.layout.num_tokens, self.layout.channels), dtype=np.int16)
+        records = np.empty(len(indices), self.layout.record)
         shards, places = np.divmod(indices, self.layout.shard_size)
         for shard in np.unique(shards):
             chosen = shards == shard
-            bits[chosen] = self._shards[shard][places[chosen]]
-        return torch.from_numpy(bits).view(torch.bfloat16).float()
+            records[chosen] = self._shards[shard][places[chosen]]
+        return self.layout.written.unpack(records)
 
 
 def read_layout(folder: Path) -> CacheLayout:
@@ -162,6 +185,7 @@ def _claim(folder: Path, layout: CacheLayout) -> None:
 
 def _write_shard(path: Path, layout: CacheLayout, shard: int, encode, batch_size: int) -> None:
     first, last = layout.shard_range(shard)
+    kind, loss = layout.written, Loss()
 
     def write(file) -> None:
         for start in range(first, last, batch_size):
@@ -170,10 +194,26 @@ def _write_shard(path: Path, layout: CacheLayout, shard: int, encode, batch_size
             expected = (stop - start, layout.num_tokens, layout.channels)
             if tuple(latents.shape) != expected:
                 raise ValueError(f"latents: expected shape {expected}, got {tuple(latents.shape)}")
-            bits = latents.detach().to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy()
-            file.write(bits.astype("<i2", copy=False).tobytes())
+            latents = latents.detach().cpu()
+            records = kind.pack(latents, layout.record)
+            if kind.measured:
+                loss.add(latents, kind.unpack(records))
+            file.write(records.tobytes())
+        if kind.measured:  # first: a shard that is there has its facts
+            facts = json.dumps(asdict(loss)).encode()
+            _write_whole(path.with_suffix(".json"), lambda file: file.write(facts))
 
     _write_whole(path, write)
+
+
+def _read_loss(folder: Path, shard: int) -> Loss:
+    path = folder / f"shard-{shard:05d}.json"
+    try:
+        return Loss(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected what rounding has cost, could not read it ({error}); fill the cache anew"
+        ) from None
 
 
 def _write_whole(path: Path, write: Callable) -> None:
@@ -193,5 +233,5 @@ def _write_whole(path: Path, write: Callable) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _shard_path(folder: Path, shard: int) -> Path:
-    return folder / f"shard-{shard:05d}.bf16"
+def _shard_path(folder: Path, shard: int, kind: str) -> Path:
+    return folder / f"shard-{shard:05d}.{kind}"
