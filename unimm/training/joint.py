@@ -6,33 +6,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unimm.data.cache import LatentCache
-from unimm.data.order import shuffled
-from unimm.data.talk import TALKS, Talk
-from unimm.data.world import Pictures, PictureStore
 from unimm.dit.bound import refuse_narrow
-from unimm.latents.pixels import resize_pixels
 from unimm.latents.vae import VAE
 from unimm.latents.vae_folder import fill_vae
 from unimm.llm.attention import train_short_rows
 from unimm.model.config import ModelSettings, UniMMConfig
-from unimm.model.profile import profile_named
 from unimm.model.unimm import UniMM
-from unimm.parts import Batch
-from unimm.text.chat import Rendered, collate, label_marks, opened, render
-from unimm.text.tokenizer import load_tokenizer, special_ids
-from unimm.training import checkpoint
+from unimm.text.tokenizer import load_tokenizer
 from unimm.training.decoder import trained
-from unimm.training.latents import cached_latents
+from unimm.training.export import export_model, model_state, write_shell
 from unimm.training.pictures import save_grid
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
-from unimm.weights.folder import load_strictly
+from unimm.training.sharding import fill, gathered
+from unimm.training.source_rows import source_rows
+from unimm.training.world_rows import Recipe, Rows, TalkData, world_rows
 
 _SAMPLE_PROMPTS = (
     "a photo of a red circle", "a star", "a blue square and a yellow heart", "two green stars",
@@ -115,14 +107,12 @@ class TalkStage:
 
     def export(self, newest: Path, folder: Path) -> None:
         """Write the (averaged) weights of a checkpoint as a model folder."""
-        prefix = "model."
-        state = {key.removeprefix(prefix): value for key, value in checkpoint.averaged_state(newest).items()}
-        whole = UniMM(self.model.config)  # under ZeRO-3 the model in training is in pieces
-        for tied, source in whole.all_tied_weights_keys.items():
-            state[tied] = state[source]
-        load_strictly(whole, state, str(newest))
-        whole.tokenizer = self.model.tokenizer
-        whole.save_pretrained(folder)
+        config, tokenizer = self.model.config, self.model.tokenizer
+        export_model(config, tokenizer, model_state(newest), folder, str(newest))
+
+    def describe(self, run: Path) -> None:
+        """Write what the model's folder holds beside its weights, before the first step."""
+        write_shell(self.model, run)
 
 
 def talk_groups(model: UniMM, matrices: Literal["adamw", "muon"]) -> dict[str, Group]:
@@ -144,6 +134,11 @@ def talk_groups(model: UniMM, matrices: Literal["adamw", "muon"]) -> dict[str, G
 
 class JointStage(TalkStage):
     """The joint stage from a codec and fresh weights."""
+
+    @staticmethod
+    def built_in_pieces(recipe: JointRecipe) -> bool:
+        """Whether no rank need ever hold the model; a VAE is read whole."""
+        return recipe.vae is None
 
     def __init__(self, recipe: JointRecipe):
         refuse_narrow(recipe.model.dit, recipe.allow_narrow)
@@ -173,7 +168,7 @@ def fill_codec(model: UniMM, codec_run: str, vae: str | None) -> None:
         )
         raise ValueError(f"vae: expected {wanted}, got {vae}")
     for name in ("encoder", "statistics", "decoder") if space is None else ("encoder",):
-        load_strictly(getattr(model, name), trained(codec_run, name), name)
+        fill(getattr(model, name), trained(codec_run, name), name)
     if space is not None:
         if not isinstance(space, VAE):
             kind = model.config.settings.drawn["kind"]
@@ -183,4 +178,6 @@ def fill_codec(model: UniMM, codec_run: str, vae: str | None) -> None:
 
 def talk_rows(recipe: Recipe, model: UniMM) -> Rows:
     """Return the rows that a recipe names; the model makes their latents, to see and to draw."""
-    return source_rows(recipe, model) if recipe.data.sources else world_rows(recipe, model)
+    rooms = [model.encoder, model.statistics, *([] if model.drawn is None else [model.drawn])]
+    with gathered(rooms):
+        return source_rows(recipe, model) if recipe.data.sources else world_rows(recipe, model)

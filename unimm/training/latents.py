@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from rich.progress import Progress
@@ -12,12 +13,19 @@ from torch import Tensor, nn
 from unimm.data.cache import CacheLayout, LatentCache, fill_cache
 from unimm.data.world import PictureStore
 
-_SHARD = 20_000
+SHARD = 20_000
+"""Pictures in a file of a cache."""
+
 _PASS = 64  # pictures encoded at once
 
 
 def cached_latents(
-    folder: str, store: PictureStore, made_by: nn.Module, shape: tuple[int, int], encode: Callable
+    folder: str,
+    store: PictureStore,
+    made_by: nn.Module,
+    shape: tuple[int, int],
+    encode: Callable,
+    kind: str = "bf16",
 ) -> LatentCache:
     """Return the latents of a store's pictures, encoded on first use.
 
@@ -27,18 +35,32 @@ def cached_latents(
         made_by: the frozen module that encodes; the cache belongs to its weights.
         shape: N and C of what is kept of a picture.
         encode: pixels [B 3 S S] of the store's size -> [B N C].
+        kind: of `cache_kinds.KINDS`: how they are written down.
 
     Raises:
-        ValueError: the folder holds a cache of other weights, other pictures or another shape.
+        ValueError: the folder holds a cache of other weights, other pictures, another shape or kind.
     """
-    layout = CacheLayout(store.count, *shape, _SHARD, cache_key(made_by, store))
+    layout = CacheLayout(store.count, *shape, SHARD, cache_key(made_by, store), kind)
 
     @torch.no_grad()
     def encode_range(start: int, stop: int) -> Tensor:
         return encode(store.pixels_of(range(start, stop)))
 
+    return filled(folder, layout, encode_range)
+
+
+def filled(
+    folder: str | Path, layout: CacheLayout, encode_range: Callable[[int, int], Tensor]
+) -> LatentCache:
+    """Return a cache, filled first where it is not, beside a bar.
+
+    Args:
+        folder: of the cache.
+        layout: what it is to hold.
+        encode_range: `encode_range(start, stop) -> [stop-start N C]`.
+    """
     with Progress() as progress:
-        task = progress.add_task("encoding pictures", total=store.count)
+        task = progress.add_task("encoding pictures", total=layout.num_samples)
         for done in fill_cache(folder, layout, encode_range, _PASS):
             progress.update(task, completed=done)
     return LatentCache(folder, layout.key)
