@@ -211,6 +211,14 @@ def evaluate_world(context: typer.Context) -> None:
     world.main(context.args)
 
 
+@evaluation.command("reconstruction", context_settings=FORWARD)
+def evaluate_reconstruction(context: typer.Context) -> None:
+    """Measure what encoding and decoding lose, before training and after it."""
+    from unimm.evaluation.reconstruction import main
+
+    main(context.args)
+
+
 @evaluation.command("calibrate", context_settings=FORWARD)
 def calibrate(context: typer.Context) -> None:
     """Measure how probable it is, at each score of a verifier, that a drawing is right."""

@@ -40,11 +40,13 @@ class Distance:
     """Two batches of pixels [B 3 Hp Wp] in [0, 1] to [B]."""
     published: bool = False
     """Whether these are the published metric's weights, their hash checked; `metrics.published` says so."""
+    sort: str = "distance"
+    """What stands before the network's name, where the weights are not the published ones."""
 
     @property
     def key(self) -> str:
         """What the metric is called: by its plain name with the published weights only."""
-        return self.name if self.published else f"distance@{self.name}"
+        return self.name if self.published else f"{self.sort}@{self.name}"
 
 
 def in_batches(make: Callable[[np.ndarray], np.ndarray], pictures: np.ndarray) -> np.ndarray:
