@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.training.road import decoder_recipe, encoder_recipe, joint_recipe
 from unimm import UniMM
@@ -46,12 +48,13 @@ def test_two_ranks_have_the_losses_of_one_process_and_export_a_model(tmp_path):
         (decoder_recipe(tmp_path), DecoderStage),
     ):
         train(recipe.train, stage(recipe), recipe)
-    alone = joint_recipe(tmp_path, matrices="adamw", accumulation=2)
+    settings = {"matrices": "adamw", "ema_decay": 0.5, "sample_every": 2}
+    alone = joint_recipe(tmp_path, accumulation=2, **settings)
     torch.manual_seed(alone.train.seed)
     train(alone.train, JointStage(alone), alone)
 
     sharded = {"deepspeed": {"zero_stage": 3}, "device": "cpu", "output": str(tmp_path / "sharded")}
-    save(joint_recipe(tmp_path, matrices="adamw", **sharded), tmp_path / "sharded.yaml")
+    save(joint_recipe(tmp_path, **settings, **sharded), tmp_path / "sharded.yaml")
     run_two_ranks(tmp_path / "sharded.yaml", tmp_path / "extensions")
 
     one, two = read_metrics(tmp_path / "joint"), read_metrics(tmp_path / "sharded")
@@ -59,6 +62,11 @@ def test_two_ranks_have_the_losses_of_one_process_and_export_a_model(tmp_path):
     for a, b in zip(one, two, strict=True):
         for name in ("loss", "ce", "flow"):
             assert b[name] == pytest.approx(a[name], rel=1e-4), name
+    grids = [sorted((tmp_path / run / "samples").iterdir()) for run in ("joint", "sharded")]
+    assert len(grids[0]) == len(grids[1]) == 1
+    first, second = (np.asarray(Image.open(grid[0])).astype(int) for grid in grids)
+    assert abs(first - second).max() <= 2, "pictures midway are of the averages, drawn by all ranks together"
+    assert (tmp_path / "sharded" / "shell" / "tokenizer.json").is_file()
     drawn = UniMM.from_pretrained(str(tmp_path / "sharded" / "model")).generate_image(
         "a star", num_inference_steps=2
     )

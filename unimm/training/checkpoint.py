@@ -121,15 +121,15 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def averaged_state(folder: str | Path) -> dict[str, Tensor]:
+def averaged_state(folder: str | Path, averaged: bool = True) -> dict[str, Tensor]:
     """Return the weights of a checkpoint, averages in place of what trained: what one ships and evaluates.
 
-    They are memory maps: read from the disk when they are used.
+    They are memory maps: read from the disk when they are used. `averaged` False leaves the averages out.
     """
     folder = Path(folder)
     state = load_file(folder / "weights.safetensors")
     ema = folder / "ema.safetensors"
-    return {**state, **(load_file(ema) if ema.exists() else {})}
+    return {**state, **(load_file(ema) if averaged and ema.exists() else {})}
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:

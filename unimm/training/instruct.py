@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from unimm.model.unimm import UniMM
 from unimm.training.joint import TalkData, TalkStage, talk_groups, talk_rows
+from unimm.training.opening import open_model
 from unimm.training.recipe import TrainRecipe
 
 
@@ -27,8 +27,13 @@ class InstructRecipe:
 class InstructStage(TalkStage):
     """The joint stage's step from a trained model, on longer talks."""
 
+    @staticmethod
+    def built_in_pieces(recipe: InstructRecipe) -> bool:
+        """Whether no rank need ever hold the model."""
+        return True
+
     def __init__(self, recipe: InstructRecipe):
-        model = UniMM.from_pretrained(recipe.start)
+        model = open_model(recipe.start)
         super().__init__(
             model,
             talk_rows(recipe, model),

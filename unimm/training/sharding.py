@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 
 import torch
@@ -13,6 +14,13 @@ from torch.overrides import TorchFunctionMode
 
 from unimm.training.pieces import Piece, whole
 from unimm.weights.folder import check_state
+
+_IN_PIECES = ContextVar("in_pieces", default=False)
+
+
+def in_pieces() -> bool:
+    """Return whether modules that are made now are taken apart as they are made."""
+    return _IN_PIECES.get()
 
 
 def is_sharded(x: Tensor) -> bool:
@@ -96,7 +104,8 @@ def gathered(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def whole_while_changed() -> Iterator[None]:
-    """Inside, what changes a sharded parameter in place sees and changes the whole of it, in every process.
+    """Stand around the construction of sharded modules: what changes a sharded parameter in place inside sees
+    and changes the whole of it, in every process.
 
     Constructors initialise what other constructors made, which by then was taken apart: without this they
     would silently initialise nothing.
@@ -106,10 +115,12 @@ def whole_while_changed() -> Iterator[None]:
     for name, function in originals.items():
         setattr(nn.init, name, partial(_changed, function))
     nn.init._calculate_fan_in_and_fan_out = lambda x: fans(as_whole(x))
+    token = _IN_PIECES.set(True)
     try:
         with _InPlace():
             yield
     finally:
+        _IN_PIECES.reset(token)
         nn.init._calculate_fan_in_and_fan_out = fans
         for name, function in originals.items():
             setattr(nn.init, name, function)

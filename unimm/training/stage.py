@@ -20,10 +20,14 @@ class Stage(Protocol):
     same); `compile()` replaces compiling the forward of every module; `after_update(seen) -> losses` is
     called after every update that was done, with its micro-batches as (batch, generator): there trains what
     trains on its own and against the rest, such as a discriminator, its optimiser's state in a module of the
-    stage; `counts()` returns numbers by name that only grow, such as broken samples, for the metrics; `amounts(batch)` and `flops(batch)` say how much a
-    batch is (see `meter`). A class with `built_in_pieces = True` is built under ZeRO-3 without any rank ever
-    holding its modules whole: it fills them by `sharding.fill` alone and runs them inside
-    `sharding.gathered`.
+    stage; `counts()` returns numbers by name that only grow, such as broken samples, for the metrics;
+    `amounts(batch)` and `flops(batch)` say how much a batch is (see `meter`); `describe(run: Path)` writes
+    beside the checkpoints, before the first step, what a model is made of them with; `export(checkpoint,
+    folder)` makes it.
+
+    A class whose static `built_in_pieces(recipe)` says True is built under ZeRO-3 without any rank ever
+    holding its modules whole: it fills them by `sharding.fill` or `opening.open_model` alone, and what it
+    runs of them before training stands inside `sharding.gathered`.
     """
 
     modules: Mapping[str, nn.Module]  # saved in checkpoints under these names, the frozen ones too

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 
 from unimm import config
 from unimm.tables import expect_known
+from unimm.training.export import STAGE
 from unimm.training.loop import Result, train
 
 
@@ -50,6 +53,18 @@ def _finetune() -> tuple[type, Callable[[Any], Any]]:
     return FinetuneRecipe, FinetuneStage
 
 
+def _preference() -> tuple[type, Callable[[Any], Any]]:
+    from unimm.training.preference import PreferenceRecipe, PreferenceStage
+
+    return PreferenceRecipe, PreferenceStage
+
+
+def _reward() -> tuple[type, Callable[[Any], Any]]:
+    from unimm.training.reward import RewardRecipe, RewardStage
+
+    return RewardRecipe, RewardStage
+
+
 def _class_conditional() -> tuple[type, Callable[[Any], Any]]:
     from unimm.training.class_conditional import ClassRecipe, ClassStage
 
@@ -70,6 +85,8 @@ STAGES: dict[str, Callable[[], tuple[type, Callable[[Any], Any]]]] = {
     "joint": _joint,
     "instruct": _instruct,
     "finetune": _finetune,
+    "preference": _preference,
+    "reward": _reward,
     "class_conditional": _class_conditional,
     "text_to_image": _text_to_image,
 }
@@ -87,9 +104,42 @@ def main(stage: str, arguments: Sequence[str]) -> Result:
     recipe_class, stage_class = STAGES[stage]()
     recipe = config.load(recipe_class, arguments[0], arguments[1:])
     torch.manual_seed(recipe.train.seed)  # fresh weights are the same on every rank and in every run
-    trained = stage_class(recipe)
+    _claim(Path(recipe.train.output), stage)
+    with _construction(stage_class, recipe):
+        trained = stage_class(recipe)
+    if hasattr(trained, "describe") and _is_first_rank():
+        trained.describe(Path(recipe.train.output))
     result = train(recipe.train, trained, recipe)
-    first_rank = os.environ.get("RANK", "0") == "0"
-    if hasattr(trained, "export") and first_rank:  # stages whose product is a whole model
+    if hasattr(trained, "export") and _is_first_rank():  # stages whose product is a whole model
         trained.export(result.checkpoint, Path(recipe.train.output) / "model")
     return result
+
+
+def _is_first_rank() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _construction(stage_class: type, recipe: Any) -> AbstractContextManager[None]:
+    """Return what a stage is built in: under ZeRO-3, where the stage can, without whole modules."""
+    settings, can = recipe.train.deepspeed, getattr(stage_class, "built_in_pieces", None)
+    if settings is None or settings.zero_stage < 3 or can is None or not can(recipe):
+        return nullcontext()
+    from unimm.training.engine import building  # deepspeed is an extra
+
+    return building(recipe.train)
+
+
+def _claim(run: Path, stage: str) -> None:
+    """Note in a run's folder which stage it is of.
+
+    Raises:
+        ValueError: it holds a run of another stage.
+    """
+    path = run / STAGE
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))["stage"]
+        if found != stage:
+            raise ValueError(f"output: {run} holds a run of the stage {found}, expected one of {stage}")
+    elif _is_first_rank():
+        run.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"stage": stage}) + "\n", encoding="utf-8")
