@@ -12,6 +12,7 @@ import typer
 
 from unimm.app import curves, exits, questions
 from unimm.app.convert import convert as convert_folder
+from unimm.app.data import data
 from unimm.app.opening import open_context, open_model, progress
 from unimm.app.options import (
     Adapter,
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 assert curves.evaluation is questions.evaluation  # one group, to which each file adds its commands
 app.add_typer(questions.evaluation, name="eval")
+app.add_typer(data, name="data")
 app.command("convert")(convert_folder)
 
 
