@@ -40,6 +40,18 @@ def test_answers_are_the_same_alone_and_in_a_list(model, pictures):
     assert together == [model.answer(picture, question, max_new_tokens=8) for picture, question in pairs]
 
 
+def test_what_does_not_fit_memory_together_is_read_in_passes(model, pictures, monkeypatch):
+    captions = model.caption(pictures, max_new_tokens=4)
+    chosen = model.answer(pictures, QUESTIONS, choices=["yes", "no"])
+    rows = []
+    hook = model.llm.model.register_forward_hook(lambda llm, inputs, out: rows.append(len(out[0])))
+    monkeypatch.setattr("unimm.model.memory.CPU_BYTES", 1)
+    assert model.caption(pictures, max_new_tokens=4) == captions
+    assert model.answer(pictures, QUESTIONS, choices=["yes", "no"]) == chosen
+    hook.remove()
+    assert set(rows) == {1}
+
+
 def test_one_question_or_one_picture_serves_all(model, pictures):
     assert model.answer(pictures, "How many?") == [model.answer(p, "How many?") for p in pictures]
     assert model.answer(pictures[0], QUESTIONS) == [model.answer(pictures[0], q) for q in QUESTIONS]

@@ -18,8 +18,11 @@ from unimm.model.inputs import (
     user,
     with_latents,
 )
+from unimm.model.memory import row_bytes, spare_bytes, that_fit
+from unimm.model.placing import device_of
 from unimm.parts import IGNORED, Image, Text, Turn
-from unimm.request import passes, positive, prompt_list, seed_rows
+from unimm.request import PASS, passes, positive, prompt_list, seed_rows
+from unimm.text.chat import Rendered
 from unimm.text.tokenizer import special_ids
 
 if TYPE_CHECKING:
@@ -95,10 +98,10 @@ def _say(
     positive("max_new_tokens", max_new_tokens)
     tokenizer, marks = tokenizer_of(model), special_ids(tokenizer_of(model))
     parts, said, choices = with_latents(model, parts), [], chance.choices(len(parts))
-    for piece in passes(len(parts)):
-        pairs = zip(parts[piece], texts[piece], strict=True)
-        rows = rows_of(model, [[user(part, text)] for part, text in pairs], open_turn=True)
-        batch = batch_of(model, rows)
+    turns = [[user(part, text)] for part, text in zip(parts, texts, strict=True)]
+    rows = rows_of(model, turns, open_turn=True)
+    for piece in passes(len(rows), _together(model, rows, max_new_tokens)):
+        batch = batch_of(model, rows[piece])
         room = model.config.settings.llm.context - batch.input_ids.shape[1]
         if room < 1:
             raise ValueError(
@@ -126,8 +129,17 @@ def _choose(
         for part, question in zip(parts, questions, strict=True)
         for choice in choices
     ]
-    found = torch.cat([likelihood(model, turns[piece]) for piece in passes(len(turns))])
+    size = _together(model, rows_of(model, turns, open_turn=False), 0)
+    found = torch.cat([likelihood(model, turns[piece]) for piece in passes(len(turns), size)])
     return [choices[best] for best in found.unflatten(0, (-1, len(choices))).argmax(1).tolist()]
+
+
+def _together(model: UniMM, rows: Sequence[Rendered], more: int) -> int:
+    """Return how many rows are read in one pass, with so many positions to come: as many as fit memory."""
+    llm = model.config.settings.llm
+    length = min(max(len(row.ids) for row in rows) + more, llm.context)
+    each = row_bytes(llm, length, model.dtype.itemsize) + 4 * 3 * llm.vocab_size  # logits, and two copies
+    return min(PASS, that_fit(spare_bytes(device_of(model.llm)), each))
 
 
 def _is_list(image: Any) -> bool:
