@@ -201,7 +201,7 @@ class UniMM(StoredModel):
                 what it says before the picture is in `texts`.
             batch_size: pictures that go through a room together; None is as many as fit. No result depends
                 on it.
-            callback: called with (step, total) after every step.
+            callback: called with (step, total) after every step; the total is that of all n candidates.
             on_step: called with (step, total, latents [B N C]) after every step, those of the pass under way.
 
         Raises:

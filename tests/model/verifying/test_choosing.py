@@ -146,13 +146,23 @@ def test_a_probability_that_is_high_enough_ends_the_drawing(model):
     assert draw(model, best_of=8, verifier="p_yes", stop_probability=1.0).drawn == [8, 8]
 
 
-def test_steps_are_told_one_after_the_other_through_all_rounds(model):
-    told = []
+@pytest.mark.parametrize(
+    ("margin", "expected"), [(1e9, [1, 2, 3, 4, 5, 6, 8, 10, 12]), (1e-9, [1, 2, 3, 12])]
+)
+def test_steps_are_told_of_one_total_through_all_rounds(model, margin, expected):
+    told, seen = [], []
     draw(
-        model, PROMPTS[0], best_of=8, verifier=brightness, stop_margin=1e9, callback=lambda *s: told.append(s)
+        model,
+        PROMPTS[0],
+        best_of=8,
+        verifier=brightness,
+        stop_margin=margin,
+        callback=lambda *step: told.append(step),
+        on_step=lambda *step: seen.append(step[:2]),
     )
-    assert [step for step, _ in told] == list(range(1, 10))
-    assert told[-1] == (9, 9)
+    assert told == [(step, 12) for step in expected], "rounds of 2, 2 and 4, each of 3 steps"
+    assert seen == [step for step in told if step in seen]
+    assert len(seen) == len(told) - (margin < 1), "an end that no step reached has no latents to show"
 
 
 def test_probabilities_come_with_the_pictures_where_the_verifier_is_calibrated(model):

@@ -85,7 +85,7 @@ def generate_image(
     intended = intentions_of(model, requests, image_start, size)
     negative = _negative(model, negative_prompt, requests, intended, size)
 
-    progress = _Progress()
+    progress = _Progress(len(prompts) * n, callback, on_step)
 
     def draw(places: Sequence[Place]) -> Tensor:
         return draw_latents(
@@ -95,9 +95,8 @@ def generate_image(
             sampling,
             owners=[intended.owners[prompt] for prompt, _ in places],
             negative=negative,
-            callback=progress.following(callback),
-            on_step=progress.following(on_step),
             batch_size=size,
+            **progress.callbacks(len(places)),
         )
 
     chosen = choose(
@@ -112,6 +111,7 @@ def generate_image(
         stop_probability=stop_probability,
         batch_size=size,
     )
+    progress.finish()
     texts = None if image_start == "forced" else intended.texts
     return _collected(chosen, seeds, texts)
 
@@ -131,19 +131,32 @@ def _collected(chosen: Choice, seeds: Sequence[Sequence[int]], texts: list[str] 
 
 
 class _Progress:
-    """Steps counted on where drawing goes in rounds: each call follows those that were made before."""
+    """Steps told as of one drawing, where it goes in rounds: of all candidates, whether all are drawn or not.
 
-    def __init__(self) -> None:
-        self.before = self.here = 0
+    The first round sets how many steps all of them would take; each candidate is an equal share of these.
+    """
 
-    def following(self, call: Callable[..., None] | None) -> Callable[..., None] | None:
-        """Return a callback of one drawing, whose steps and total are told after those of earlier ones."""
-        self.before, self.here = self.before + self.here, 0
-        return None if call is None else partial(self._told, call)
+    def __init__(self, candidates: int, callback: Callback | None, on_step: OnLatents | None) -> None:
+        self.candidates, self.total = candidates, None
+        self.done = self.here = 0
+        self._callback, self._on_step = callback, on_step
+
+    def callbacks(self, count: int) -> dict[str, Callable[..., None] | None]:
+        """Return the callbacks of the next round, of so many candidates."""
+        self.done, self.here = self.done + self.here, count
+        named = {"callback": self._callback, "on_step": self._on_step}
+        return {name: call and partial(self._told, call) for name, call in named.items()}
+
+    def finish(self) -> None:
+        """Tell the end, where a drawing stopped before all were drawn."""
+        if self._callback and self.total is not None and self.done + self.here < self.candidates:
+            self._callback(self.total, self.total)
 
     def _told(self, call: Callable[..., None], step: int, total: int, *more: Any) -> None:
-        self.here = total
-        call(self.before + step, self.before + total, *more)
+        if self.total is None:
+            self.total = -(-total * self.candidates // self.here)
+        reached = self.total * (self.done * total + self.here * step) // (self.candidates * total)
+        call(reached, self.total, *more)
 
 
 def _negative(
