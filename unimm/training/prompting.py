@@ -1,0 +1,129 @@
+"""Prompts to draw in training, and the rows in which the LLM reads them with gradients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from unimm.data.order import shuffled
+from unimm.llm.splice import gather
+from unimm.model.inputs import check_length, fill, tokenizer_of
+from unimm.model.unimm import UniMM
+from unimm.parts import Batch, Image, Text, Turn
+from unimm.tables import expect_known
+from unimm.text.chat import collate, opened, render
+from unimm.text.tokenizer import special_ids
+from unimm.world.prompts import sample_prompt
+from unimm.world.spec import FAMILIES
+
+_STREAM = 7003  # keeps these random numbers apart from those of every evaluation
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt and what is known of it, for whoever judges a picture of it."""
+
+    text: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # of the world: "spec"
+
+
+@dataclass(frozen=True)
+class PromptData:
+    """An endless stream of prompts: the world's, or those of a file."""
+
+    families: tuple[str, ...] = FAMILIES  # of the world, held in; each position draws one of them
+    file: str | None = None  # .jsonl, one {"prompt": ..., anything else is metadata} per line
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for family in self.families:
+            expect_known("families", family, FAMILIES)
+        if not self.families:
+            raise ValueError("families: expected one or more, got none")
+
+    def open(self) -> Prompts:
+        """Return the stream."""
+        return Prompts(self, None if self.file is None else read_prompts(Path(self.file)))
+
+
+class Prompts:
+    """Prompts by position: a pure function of the seed."""
+
+    def __init__(self, data: PromptData, listed: Sequence[Asked] | None):
+        self.data, self.listed = data, listed
+
+    def at(self, start: int, count: int) -> list[Asked]:
+        """Return the prompts at positions start ... start + count - 1."""
+        if self.listed is not None:
+            return [self.listed[i] for i in shuffled(len(self.listed), self.data.seed, start, count)]
+        return [self._of_the_world(position) for position in range(start, start + count)]
+
+    def _of_the_world(self, position: int) -> Asked:
+        rng = np.random.default_rng([_STREAM, self.data.seed, position])
+        family = self.data.families[position % len(self.data.families)]
+        prompt = sample_prompt(family, "held_in", rng)
+        return Asked(prompt.text, {"spec": prompt.spec})
+
+
+def read_prompts(path: Path) -> list[Asked]:
+    """Return the prompts of a file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no prompts, or a line that is no object with a text "prompt".
+    """
+    found = []
+    for where, row in json_lines(path):
+        if not isinstance(row.get("prompt"), str) or not row["prompt"].strip():
+            raise ValueError(f"{where}: expected a text under 'prompt', got {row.get('prompt')!r}")
+        found.append(Asked(row["prompt"], {key: value for key, value in row.items() if key != "prompt"}))
+    if not found:
+        raise ValueError(f"{path}: expected one prompt or more, got none")
+    return found
+
+
+def json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return (place, object) of every line that is not empty.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a line that is no JSON object.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: expected JSON, could not read it ({error})") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}:{number}: expected an object, got {type(row).__name__}")
+        rows.append((f"{path}:{number}", row))
+    return rows
+
+
+def drawing_rows(model: UniMM, prompts: Sequence[str]) -> Batch:
+    """Return one row for each prompt, as the model reads it when it draws: its queries are the last thing."""
+    chat, tokenizer = model.config.settings.chat, tokenizer_of(model)
+    rows = []
+    for prompt in prompts:
+        asked = Turn("user", (Text(fill(chat.generate_template, prompt)),))
+        turns = opened([asked, Turn("assistant", (Image(target=True),))], chat.system)
+        row = render(turns, tokenizer, model.config.settings.num_queries)
+        check_length(model, len(row.ids))
+        rows.append(row)
+    return collate(rows, special_ids(tokenizer).pad)
+
+
+def conditions_under(model: UniMM, rows: Batch) -> Tensor:
+    """Return the conditions [B Q Z] of rows with one picture to draw each; gradients go through."""
+    return model.connector(gather(model(rows, rounds=False), rows.query_runs))

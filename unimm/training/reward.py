@@ -1,0 +1,135 @@
+"""The reward stage: the model draws, its drawings are judged, and those above their group's mean become
+likelier. Online, by Advantage Weighted Matching (Xue et al. 2025, arXiv 2509.25050), which is the flow loss
+weighted; groups and standardised advantages as in Flow-GRPO (Liu et al. 2025, arXiv 2505.05470)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unimm.flow.advantage import advantage_loss, advantages
+from unimm.flow.density import logit_normal
+from unimm.flow.shifting import shift
+from unimm.model.drawing import draw_latents, sampling_of
+from unimm.model.unimm import UniMM
+from unimm.parts import Batch
+from unimm.tables import pick
+from unimm.training.generating import repeated
+from unimm.training.learner import Learner, Reference, export, quiet
+from unimm.training.prompting import Asked, PromptData, conditions_under, drawing_rows
+from unimm.training.recipe import TrainRecipe
+from unimm.training.rewards import REWARDS, Reward, scores_of
+
+
+@dataclass(frozen=True)
+class RewardRecipe:
+    """What the reward stage is run with; `train.batch_size` counts prompts."""
+
+    train: TrainRecipe
+    learner: Learner
+    prompts: PromptData = field(default_factory=PromptData)
+    reward: str = "answer_logits"  # a row of REWARDS
+    group: int = 8  # drawings per prompt; 24 in Flow-GRPO
+    noise_draws: int = 4  # (noise, time) per drawing and step
+    kl: float = 0.1  # weight of |v - v_ref|^2 against the start
+    steps: int = 10  # of the sampler that draws; evaluation takes more
+    guidance: float | None = None  # of the same; null: the model's own
+
+    def __post_init__(self) -> None:
+        pick("reward", self.reward, REWARDS)
+        if self.group < 2:
+            raise ValueError(f"group: expected 2 drawings or more to compare, got {self.group}")
+        for name in ("noise_draws", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+        if self.kl < 0:
+            raise ValueError(f"kl: expected 0 or more, got {self.kl}")
+
+
+class PromptBatch(NamedTuple):
+    """Prompts of a step."""
+
+    rows: Batch
+    asked: tuple[Asked, ...]
+
+    def to(self, device: torch.device | str) -> PromptBatch:
+        """Return the same on a device."""
+        return PromptBatch(self.rows.to(device), self.asked)
+
+
+class RewardStage:
+    """Draw, judge, learn: one update for each round of drawings."""
+
+    def __init__(self, recipe: RewardRecipe, reward: Reward | None = None):
+        """Take the recipe, and a reward of one's own instead of the row that it names."""
+        self.recipe = recipe
+        self.model: UniMM = recipe.learner.open()
+        self.reference = Reference(self.model)
+        self.reward = reward
+        self.prompts = recipe.prompts.open()
+        self.modules = {"model": self.model, **self.reference.modules}
+        self.groups = {**recipe.learner.groups(self.model), **self.reference.groups}
+
+    def batch(self, start: int, count: int) -> PromptBatch:
+        asked = self.prompts.at(start, count)
+        return PromptBatch(drawing_rows(self.model, [each.text for each in asked]), tuple(asked))
+
+    def step(self, batch: PromptBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        recipe, model, count = self.recipe, self.model, len(batch.asked)
+        drawn = self._drawn(batch, generator)
+        scores = self._scores(batch, drawn).reshape(count, recipe.group)
+        weights = advantages(scores)
+        conditions = repeated(conditions_under(model, batch.rows), recipe.group * recipe.noise_draws)
+        with self.reference.used() as before:
+            kept = repeated(conditions_under(before, batch.rows), recipe.group * recipe.noise_draws)
+        x = repeated(drawn, recipe.noise_draws)
+        noise = torch.randn(x.shape, generator=generator, device=generator.device).to(x.device)
+        alpha = model.config.settings.alpha
+        t = shift(logit_normal(len(x), generator=generator, device=x.device), alpha)
+
+        def reference(x_t: Tensor, t: Tensor) -> Tensor:
+            with self.reference.used() as before:
+                return before.velocity(x_t, t, kept)
+
+        found = advantage_loss(
+            lambda x_t, t: model.velocity(x_t, t, conditions),
+            reference, x, noise, t, repeated(weights.flatten(), recipe.noise_draws), recipe.kl,
+        )  # fmt: skip
+        return {
+            "loss": found.loss.mean(),
+            "reward": scores.mean(),
+            "spread": scores.std(1, unbiased=False).mean(),
+            "told": (weights != 0).any(1).float().mean(),
+            "flow": found.error.mean(),
+            "divergence": found.divergence.mean(),
+        }
+
+    @torch.no_grad()
+    def _drawn(self, batch: PromptBatch, generator: torch.Generator) -> Tensor:
+        """Return latents [B * group N C] that the model draws as it is now."""
+        recipe, count = self.recipe, len(batch.asked)
+        sampling = sampling_of(self.model, recipe.steps, recipe.guidance)
+        seeds = torch.randint(2**31, (count * recipe.group,), generator=generator, device=generator.device)
+        with quiet(self.model):
+            conditions = conditions_under(self.model, batch.rows)
+            owners = [index for index in range(count) for _ in range(recipe.group)]
+            return draw_latents(self.model, conditions, seeds.tolist(), sampling, owners=owners)
+
+    @torch.no_grad()
+    def _scores(self, batch: PromptBatch, drawn: Tensor) -> Tensor:
+        """Return the rewards [B * group]; the model that judges is the one from before training."""
+        each = [asked for asked in batch.asked for _ in range(self.recipe.group)]
+        with self.reference.used() as before:
+            reward = self.reward or REWARDS[self.recipe.reward](before)
+            return scores_of(reward, before, drawn, [e.text for e in each], [e.metadata for e in each])
+
+    def compile(self) -> None:
+        self.model.dit.compile()
+
+    def export(self, newest: Path, folder: Path) -> None:
+        """Write the model, or the adapter to "adapter" beside its folder."""
+        export(self.model, newest, folder)
