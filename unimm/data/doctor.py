@@ -74,8 +74,6 @@ class Findings:
     heights: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     labelled: list[int] = field(default_factory=list)
-    silent: list[str] = field(default_factory=list)
-    """Samples that teach nothing: no labelled token beyond the marks, and no picture to draw."""
     kinds: Counter = field(default_factory=Counter)
     broken: list[BrokenSample] = field(default_factory=list)
     """The first of them."""
@@ -182,9 +180,6 @@ def _check_words(sample: Sample, tokenizer, checks: Checks, found: Findings) -> 
     found.wordings[", ".join(sample.wordings) or "one caption"] += 1
     if sample.label is not None:
         found.labels[sample.label] += 1
-    said = any(turn.role == "assistant" and turn.parts for turn in sample.turns)
-    if not said and not any(image.target for image in sample.images):
-        found.silent.append(sample.key)
 
 
 def _all_texts(sample: Sample) -> set[str]:

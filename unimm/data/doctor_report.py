@@ -31,7 +31,6 @@ def report_of(path: str, guess: Guess, source: Source, found: Findings) -> Repor
             "kinds": dict(found.kinds),
             "first": [{"key": each.key, "kind": each.kind, "reason": each.reason} for each in found.broken],
         },
-        "silent": {"count": len(found.silent), "first": found.silent[:LISTED]},
         "pictures": {
             "count": found.pictures,
             "seen": found.pictures - found.drawn,
@@ -72,10 +71,8 @@ def report_of(path: str, guess: Guess, source: Source, found: Findings) -> Repor
 
 
 def healthy(report: Report) -> bool:
-    """Return whether nothing is broken, silent or leaked; duplicates may be meant."""
-    return not (
-        report["faults"] or report["broken"]["count"] or report["silent"]["count"] or report["leaks"]["count"]
-    )
+    """Return whether nothing is broken or leaked; duplicates may be meant."""
+    return not (report["faults"] or report["broken"]["count"] or report["leaks"]["count"])
 
 
 def lines_of(report: Report) -> list[tuple[str, str]]:
@@ -117,9 +114,6 @@ def faults_of(report: Report) -> list[tuple[str, str]]:
         kinds = ", ".join(f"{name} {count:,}" for name, count in broken["kinds"].items())
         lines.append(("broken", f"{broken['count']:,} of {report['checked']:,}: {kinds}"))
         lines += [(each["kind"], f"{each['key']}: {each['reason']}") for each in broken["first"]]
-    if report["silent"]["count"]:
-        first = ", ".join(report["silent"]["first"][:4])
-        lines.append(("silent", f"{report['silent']['count']:,} teach nothing: {first}"))
     if report["leaks"]["count"]:
         lines.append(("leaks", f"{report['leaks']['count']:,} texts hold a benchmark's prompt"))
         lines += [

@@ -204,7 +204,7 @@ def open_source(
         ValueError: no known format, or an option that the format does not have.
     """
     if format is not None:
-        pick("format", format, READERS)
+        expect_known("format", format, READERS)
     if str(path).startswith(PREFIX):
         return _open_hub(str(path), format, split or "train", options)
     guess = paths_of(Path(path), format, split)
@@ -220,9 +220,9 @@ def paths_of(path: Path, format: str | None, split: str | None) -> Guess:
     """
     if format is None:
         return sniff(path, split)
+    reader, look = pick("format", format, READERS), Look(path, split)
     if not path.exists():
         raise FileNotFoundError(f"data: nothing at {path}")
-    reader, look = READERS[format], Look(path, split)
     told = "as told"
     if look.manifest is not None:
         return Guess(format, told, tuple(llava.manifest_tars(look.manifest)))

@@ -1,0 +1,165 @@
+"""The doctor counts what is there and what is broken, shows masks, and finds leaked prompts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.data.readers import makers
+from tests.data.readers.makers import encoded, talk, words, write_lines, write_pictures
+from unimm.data.doctor import Checks, examine, places, spread
+from unimm.data.doctor_masks import DRAWN, GIVEN, LEARNT, SEEN, mask_of, printable
+from unimm.data.doctor_page import page_of
+from unimm.data.doctor_report import faults_of, healthy, lines_of, report_of
+from unimm.data.readers import open_source, sniff
+from unimm.data.samples import Sample
+from unimm.parts import IGNORED, Image, Text, Turn
+from unimm.text.chat import render
+from unimm.text.tokenizer import train_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer([words(number) for number in range(30)], vocab_size=330)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNIMM_CACHE", str(tmp_path / "cache"))
+
+
+def checked(path, tokenizer, **options):
+    source = open_source(path)
+    found = examine(source, tokenizer, Checks(num_slots=4, **options))
+    return found, report_of(str(path), sniff(path), source, found)
+
+
+def ailing(folder):
+    """Write ten rows of which six are broken in ways of their own, and two share a picture."""
+    write_pictures(folder, [("0.png", 0), ("1.png", 1), ("2.png", 0)])
+    (folder / "cut.png").write_bytes(encoded(3)[:-300])
+    (folder / "none.png").touch()
+    good = [{"image": f"{n}.png", "conversations": talk(n)} for n in range(3)]
+    bad = [
+        {"image": "cut.png", "conversations": talk(0)},
+        {"image": "none.png", "conversations": talk(0)},
+        {"image": "gone.png", "conversations": talk(0)},
+        {"image": "../out.png", "conversations": talk(0)},
+        {"image": "0.png", "conversations": talk(0, "")},
+        {"id": 5},
+    ]
+    words_only = {"conversations": [{"from": "gpt", "value": "Only this."}]}
+    return write_lines(folder / "rows.jsonl", [*good, *bad, words_only])
+
+
+def test_what_is_broken_is_counted_by_kind_and_listed(tmp_path, tokenizer):
+    found, report = checked(ailing(tmp_path / "set"), tokenizer)
+    assert (report["samples"], report["checked"]) == (10, 10)
+    assert report["broken"]["kinds"] == {"picture": 2, "missing": 1, "path": 1, "markers": 1, "schema": 1}
+    assert report["broken"]["count"] == found.num_broken == 6
+    assert [each["key"] for each in report["broken"]["first"]] == [f"rows.jsonl:{n}" for n in range(3, 9)]
+    assert report["duplicates"] == {"pictures": 1, "samples": 2, "first": [["rows.jsonl:0", "rows.jsonl:2"]]}
+    assert report["pictures"]["formats"] == {"PNG RGB": 3}
+    assert not healthy(report)
+    said = "\n".join(f"{name}: {text}" for name, text in faults_of(report))
+    assert "broken: 6 of 10: " in said
+    assert "missing: rows.jsonl:5: no file at" in said
+
+
+def test_a_healthy_set_has_no_faults(tmp_path, tokenizer):
+    _, report = checked(makers.blip3o(tmp_path / "set"), tokenizer)
+    assert healthy(report)
+    assert faults_of(report) == []
+    json.dumps(report)
+
+
+def test_tokens_are_those_of_training(tmp_path, tokenizer):
+    path = makers.llava(tmp_path / "set")
+    found, report = checked(path, tokenizer)
+    rows = [render(open_source(path)[0, row].turns, tokenizer, 4) for row in range(4)]
+    assert found.tokens == [len(row.ids) for row in rows]
+    assert found.labelled == [sum(label != IGNORED for label in row.labels) for row in rows]
+    assert report["tokens"]["most"] == max(found.tokens)
+
+
+def test_masks_show_what_is_learnt(tokenizer):
+    turns = (
+        Turn("user", (Image(b""), Text("Draw a red one."))),
+        Turn("assistant", (Text("Here:"), Image(b"", target=True))),
+    )
+    mask = mask_of(Sample(turns, "k"), tokenizer, 4)
+    row = render(turns, tokenizer, 4)
+    assert sum(piece.tokens for piece in mask) == len(row.ids)
+    assert [piece.kind for piece in mask] == [GIVEN, SEEN, GIVEN, LEARNT, DRAWN, LEARNT, GIVEN]
+    assert [piece.tokens for piece in mask if piece.kind in (SEEN, DRAWN)] == [4, 4]
+    assert "Draw a red one." in mask[2].text
+    assert mask[3].text == "Here:<im_start>"
+    assert mask[5].text == "<im_end><|im_end|>"
+
+
+def test_two_pictures_side_by_side_are_two_pieces(tokenizer):
+    turns = (Turn("assistant", (Image(b"", target=True), Image(b"", target=True))),)
+    mask = mask_of(Sample(turns, "k"), tokenizer, 3)
+    assert [piece.tokens for piece in mask if piece.kind == DRAWN] == [3, 3]
+
+
+def test_a_limit_is_spread_over_the_whole_and_repeats(tmp_path):
+    source = open_source(makers.blip3o(tmp_path / "set", tars=4, rows=50))
+    chosen = places(source, 40)
+    assert chosen == places(source, 40) == sorted(set(chosen))
+    assert {shard for shard, _ in chosen} == {0, 1, 2, 3}
+    assert len(places(source, 0)) == len(places(source, 999)) == 200
+    assert places(source, 200)[-1] == (3, 49)
+
+
+def test_of_a_stream_the_first_rows_are_read():
+    class Stream:
+        random_access, shards = False, (9,)
+
+        def __len__(self):
+            return 9
+
+    assert places(Stream(), 3) == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_the_page_shows_pictures_and_runs_nothing_of_the_data(tmp_path, tokenizer):
+    folder = makers.captions(tmp_path / "<b>set")
+    (folder / "sub" / "0.txt").write_text("<script>alert(1)</script> \x1b[2J & \u202e more")
+    found, report = checked(folder, tokenizer, shown=3)
+    page = page_of(report, found.shown)
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+    assert page.count("data:image/png;base64,") == 3
+    assert "&lt;b&gt;set" in page
+    assert "http" not in page
+
+
+def test_characters_that_move_a_cursor_are_not_printed():
+    assert printable("a\x1b[2Jb\nc\u202ed\re ü 日") == "a\ufffd[2Jb\nc\ufffdd\ufffde ü 日"
+
+
+def test_numbers_are_told_by_their_spread():
+    assert spread([]) == {}
+    values = list(range(1, 101))
+    told = spread(values)
+    assert told["least"] == 1
+    assert told["most"] == 100
+    assert told["median"] == told["mean"] == 50.5
+    assert told["p95"] == pytest.approx(np.quantile(values, 0.95))
+
+
+def test_every_line_is_one_line(tmp_path, tokenizer):
+    _, report = checked(ailing(tmp_path / "set"), tokenizer)
+    assert all("\n" not in text for _, text in lines_of(report))
+
+
+def test_classes_and_wordings_are_told(tmp_path, tokenizer):
+    _, report = checked(makers.imagenet(tmp_path / "classes"), tokenizer)
+    assert report["classes"] == 2
+    _, report = checked(makers.bagel_t2i(tmp_path / "captions"), tokenizer)
+    assert report["wordings"] == {"long, short": 5}
+    assert ("captions", "long, short (5)") in lines_of(report)
