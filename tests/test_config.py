@@ -163,3 +163,15 @@ def test_what_is_saved_is_loaded_equal(tmp_path):
     assert config.load(Run, tmp_path / "out.yaml") == run
     assert config.build(Run, config.to_dict(run)) == run
     assert [p.name for p in tmp_path.iterdir()] == ["out.yaml"]
+
+
+def test_a_files_keys_tell_what_it_is_for(tmp_path):
+    @dataclass
+    class Wants:
+        a: int
+        b: int = 0
+
+    path = tmp_path / "some.yaml"
+    for text, expected in (("a: 1", True), ("{a: x, b: 2}", True), ("b: 1", False), ("{a: 1, c: 2}", False)):
+        path.write_text(text)
+        assert config.fits(Wants, path) is expected

@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from unimm.shapes import expect, side_of, sincos_table
+from unimm.shapes import expect, has_values, side_of, sincos_table
 
 
 def test_expect_returns_the_sizes_and_binds_letters():
@@ -48,3 +49,15 @@ def test_the_position_table_encodes_column_then_row():
 def test_the_position_table_is_real_on_the_meta_device():
     with torch.device("meta"):
         assert torch.equal(sincos_table(2, 8), sincos_table(2, 8).cpu())
+
+
+def test_only_what_has_values_at_hand_is_looked_at():
+    x = torch.ones(2)
+    assert has_values(x)
+    assert not has_values(torch.ones(0))
+    assert not has_values(torch.ones(2, device="meta"))
+    with FakeTensorMode():
+        assert not has_values(torch.ones(2))
+    seen = []
+    torch.compile(lambda x: seen.append(has_values(x)) or x + 1, backend="eager")(x)
+    assert seen == [False]

@@ -48,6 +48,18 @@ def load(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
         raise ValueError(f"{path}: {error}") from None
 
 
+def fits(cls: type, path: str | Path) -> bool:
+    """Return whether a YAML file's own keys, whatever their values, are all of `cls` and all that it needs.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is no YAML mapping.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    keys = _read(Path(path)).keys()
+    return keys <= fields.keys() and all(name in keys for name in fields if _is_required(fields[name]))
+
+
 def build(cls: type[T], mapping: Mapping[str, Any], where: str = ROOT) -> T:
     """Build the dataclass `cls` from plain values; nested dataclasses from nested mappings.
 

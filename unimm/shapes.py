@@ -15,6 +15,16 @@ import torch
 from torch import Tensor
 
 
+def has_values(x: Tensor) -> bool:
+    """Return whether there are values to check that cost nothing to look at.
+
+    A compiled graph and a tensor that is only a shape have none, and an accelerator would be waited for.
+    """
+    return (
+        type(x) is Tensor and x.device.type == "cpu" and x.numel() > 0 and not torch.compiler.is_compiling()
+    )
+
+
 def expect(name: str, x: Tensor, spec: str, **sizes: int) -> dict[str, int]:
     """Check x against a spec such as "B N C"; return the size of every letter.
 

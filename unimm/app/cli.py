@@ -34,6 +34,8 @@ from unimm.app.options import (
     Steps,
     VerifierName,
 )
+from unimm.app.plan import plan as plan_run
+from unimm.app.train import train
 
 app = typer.Typer(
     name="unimm",
@@ -47,6 +49,8 @@ assert curves.evaluation is questions.evaluation  # one group, to which each fil
 app.add_typer(questions.evaluation, name="eval")
 app.add_typer(data, name="data")
 app.command("convert")(convert_folder)
+app.command("train")(train)
+app.command("plan")(plan_run)
 
 
 @app.callback()
@@ -182,25 +186,6 @@ def demo(
         print(f"{name}: {value}")
     print(CHOOSE_TORCH)
     print(f"Done in {time.perf_counter() - start:.0f} s: {page} shows it all, {sheet} is its picture.")
-
-
-@app.command()
-def train(
-    stage: Annotated[
-        str | None, typer.Argument(help="Which stage; without one the stages are listed.")
-    ] = None,
-    recipe: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="CONFIG [KEY=VALUE]...", help="A YAML file and changes to it."),
-    ] = None,
-) -> None:
-    """Train a stage of a model."""
-    from unimm.training import stages
-
-    if stage is None:
-        print("\n".join(stages.STAGES))
-    else:
-        stages.main(stage, recipe or [])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -54,3 +54,9 @@ def build_llm(config: LLMConfig) -> Qwen2ForCausalLM:
     )
     llm.lm_head = head_of(llm.lm_head)
     return llm
+
+
+def compute_again(llm: Qwen2ForCausalLM) -> None:
+    """Keep only what enters each layer in training, and compute the rest again for gradients."""
+    switch = getattr(llm, "activation_checkpointing_enable", None)  # its name since transformers 5.23
+    (switch or llm.gradient_checkpointing_enable)({"use_reentrant": False})

@@ -16,7 +16,7 @@ from unimm.latents.encoder import build_encoder
 from unimm.latents.statistics import LatentStatistics
 from unimm.llm.decoding import llm_states
 from unimm.llm.queries import QueryTokens
-from unimm.llm.qwen import build_llm
+from unimm.llm.qwen import build_llm, compute_again
 from unimm.llm.rounding import first_norm_rounded, rounded
 from unimm.llm.splice import gather, splice
 from unimm.model.config import DRAWING_BODIES, UniMMConfig
@@ -161,6 +161,11 @@ class UniMM(StoredModel):
             generator: source of noise, times and dropped conditions.
         """
         return training_losses(self, batch, noise_draws, generator)
+
+    def compute_again(self) -> None:
+        """Keep only what enters each block of the LLM and the DiT in training: less memory, more time."""
+        compute_again(self.llm)
+        self.dit.gradient_checkpointing = True
 
     # The public face.
 

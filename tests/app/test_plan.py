@@ -1,0 +1,57 @@
+"""`unimm plan`: a table or numbers, and an exit code that says whether it fits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from unimm.app.cli import app
+
+RECIPES = Path(__file__).parents[2] / "configs" / "train"
+JOINT, BY_CLASS = str(RECIPES / "tiny_joint.yaml"), str(RECIPES / "tiny_class_conditional.yaml")
+
+
+def planned(*words):
+    return CliRunner().invoke(app, ["plan", *words])
+
+
+@pytest.mark.parametrize(("recipe", "stage"), [(JOINT, "joint"), (BY_CLASS, "class_conditional")])
+def test_a_small_run_fits_a_large_device(recipe, stage):
+    done = planned(recipe, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert found["stage"] == stage
+    assert found["fits"]
+    assert found["device_total"] == sum(found["device_bytes"].values())
+    assert found["trained"] > 10**6
+
+
+def test_what_does_not_fit_is_refused_with_what_would():
+    done = planned(JOINT, "--memory", "1.5")
+    assert done.exit_code == 1
+    assert "It does not fit. What would:" in done.output
+    assert "train.accumulation=" in done.output
+
+
+def test_changes_count():
+    few, many = (json.loads(planned(JOINT, f"train.batch_size={size}", "--json").output) for size in (48, 96))
+    assert many["step_flops"] == 2 * few["step_flops"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere.yaml"], "expected a YAML file at nowhere.yaml"),
+        ([str(RECIPES.parent / "model" / "tiny.yaml")], "fit none; name the stage by --stage"),
+        ([JOINT, "--gpu", "h1000"], "did you mean 'h100'"),
+        ([JOINT, "--gpus", "2"], "add train.deepspeed.zero_stage=2"),
+        ([JOINT, "--stage", "jont"], "did you mean 'joint'"),
+    ],
+)
+def test_questions_that_cannot_be_answered_are_refused(words, said):
+    done = planned(*words)
+    assert done.exit_code != 0
+    assert said in str(done.exception)

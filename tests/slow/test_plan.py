@@ -1,0 +1,33 @@
+"""The memory that a plan tells, against that of a run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.slow.planning import GROUPS, RECIPE, ROWS, settings
+from unimm.training.plan import Assumptions, Device, estimate
+from unimm.training.plan.workload import talking
+
+pytestmark = pytest.mark.slow
+
+
+def test_memory_is_as_planned():
+    assumed = Assumptions(context_bytes=0, slack=0.0)
+    found = estimate(talking(settings(), ROWS, GROUPS), RECIPE, 1, Device(2**40, 1e12), assumed)
+    script = Path(__file__).with_name("planned.py")
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_TRIM_THRESHOLD_": "0",
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+    }
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, env=environment, check=True
+    )
+    measured = int(done.stdout)
+    assert measured == pytest.approx(found.device_total, rel=0.1)

@@ -1,0 +1,109 @@
+"""Estimates: arithmetic, refusals, and what would fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from tests.model.small import small_settings
+from unimm.training.joint import talk_groups
+from unimm.training.plan import Assumptions, Device, estimate
+from unimm.training.plan.estimate import remedies
+from unimm.training.plan.workload import Rows, talking
+from unimm.training.recipe import DeepSpeedRecipe, OptimRecipe, TrainRecipe
+
+GIB = 2**30
+DEVICE = Device(64 * GIB, 1e12)
+RECIPE = TrainRecipe(
+    output="x",
+    num_steps=1000,
+    batch_size=32,
+    optim=OptimRecipe(lr=1.0),
+    deepspeed=DeepSpeedRecipe(zero_stage=0),
+)
+ROWS = Rows(tokens=40, drawn=0.5, noise_draws=2)
+
+
+def workload(rows=ROWS):
+    return talking(small_settings(), rows, lambda model: talk_groups(model, "adamw"))
+
+
+def estimated(recipe=RECIPE, gpus=1, device=DEVICE, again=False, rows=ROWS, **assumed):
+    return estimate(workload(rows), recipe, gpus, device, Assumptions(**assumed), again)
+
+
+def test_time_is_work_over_what_the_devices_do():
+    found = estimated(utilisation=0.25)
+    assert found.step_seconds == pytest.approx(found.step_flops / (0.25 * 1e12))
+    assert found.days == pytest.approx(1000 * found.step_seconds / 86_400)
+    assert found.tokens == 1000 * 32 * 40
+    assert found.images_per_second == pytest.approx(16 / found.step_seconds)
+
+
+def test_work_does_not_depend_on_how_a_batch_is_cut():
+    whole = estimated()
+    cut = estimated(replace(RECIPE, accumulation=4))
+    spread = estimated(gpus=4)
+    assert whole.step_flops == cut.step_flops == spread.step_flops
+    assert spread.step_seconds == pytest.approx(whole.step_seconds / 4)
+    assert cut.device_total < whole.device_total
+    assert cut.micro_batch == spread.micro_batch == 8
+
+
+def test_computing_again_saves_memory_and_costs_a_third_more_time():
+    before, after = estimated(), estimated(again=True)
+    assert after.step_flops == before.step_flops
+    assert after.step_seconds == pytest.approx(before.step_seconds * 4 / 3)
+    for room in ("llm", "dit"):
+        assert after.device_bytes[f"activations: {room}"] < before.device_bytes[f"activations: {room}"] / 2
+
+
+def test_a_dit_that_draws_nothing_costs_nothing():
+    found = estimated(rows=replace(ROWS, drawn=0.0))
+    assert "activations: dit" not in found.device_bytes
+    assert found.images_per_second == 0
+
+
+def test_a_batch_that_does_not_divide_is_refused_with_both_numbers():
+    with pytest.raises(ValueError, match="multiple of 3 GPUs x accumulation 1 = 3, got 32"):
+        estimated(gpus=3)
+    with pytest.raises(ValueError, match="zero_stage=2"):
+        estimated(replace(RECIPE, deepspeed=None), gpus=2)
+    with pytest.raises(ValueError, match="1 or more"):
+        estimated(gpus=0)
+
+
+def test_what_does_not_fit_is_told_what_would():
+    whole = estimated(gpus=4)
+    tight = replace(DEVICE, memory_bytes=whole.device_total - 1)
+    assert not estimated(gpus=4, device=tight).fits
+    run = SimpleNamespace(recipe=SimpleNamespace(train=RECIPE), workload=workload(), again=False)
+    cures = remedies(run, 4, tight, Assumptions())
+    assert cures
+    assert all(found.fits for _, found in cures)
+    assert "train.deepspeed.zero_stage=3" in [said for said, _ in cures]
+    hopeless = replace(DEVICE, memory_bytes=GIB)
+    assert remedies(run, 4, hopeless, Assumptions()) == []
+
+
+def test_a_host_that_is_too_small_is_refused():
+    offloaded = replace(RECIPE, deepspeed=DeepSpeedRecipe(zero_stage=2, offload_optimizer=True))
+    found = estimated(offloaded, gpus=2, host_bytes=GIB)
+    assert found.device_total <= found.device_capacity
+    assert not found.fits
+    assert found.host_bytes["optimiser"] > 0
+
+
+@pytest.mark.parametrize(
+    ("assumed", "said"),
+    [
+        ({"utilisation": 0}, "utilisation"),
+        ({"slack": 1}, "slack"),
+        ({"devices_per_host": 0}, "devices_per_host"),
+    ],
+)
+def test_assumptions_that_cannot_be_are_refused(assumed, said):
+    with pytest.raises(ValueError, match=said):
+        Assumptions(**assumed)

@@ -1,0 +1,245 @@
+"""The estimate: kept bytes and passes joined; what to change where it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import PreTrainedModel
+
+from unimm.training.optim import freeze_and_collect
+from unimm.training.plan.hardware import Assumptions, Device
+from unimm.training.plan.passes import Pass, peak_bytes
+from unimm.training.plan.states import Kept, kept, largest_gathered
+from unimm.training.plan.workload import Workload
+from unimm.training.recipe import DeepSpeedRecipe, TrainRecipe
+
+SECONDS_PER_DAY = 86_400
+FORWARD_AND_BACKWARD = 3
+PROCESS_BYTES = 3 * 2**30
+"""Of host memory for Python, torch, CUDA's libraries and batches under way, per rank."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run needs. Bytes are of one device, or of one host."""
+
+    gpus: int
+    micro_batch: int
+    """Samples of one forward pass on one device."""
+    trained: int
+    """Parameters that learn."""
+    frozen: int
+    device_bytes: dict[str, int]
+    host_bytes: dict[str, int]
+    step_flops: int
+    """Of one update over all devices: forward and backward, nothing computed twice counted twice."""
+    step_seconds: float
+    images_per_second: float
+    tokens_per_second: float
+    days: float
+    tokens: int
+    """That the language model reads in the whole run."""
+    device_capacity: int
+    host_capacity: int | None
+
+    @property
+    def device_total(self) -> int:
+        """Bytes on a device at the peak."""
+        return sum(self.device_bytes.values())
+
+    @property
+    def host_total(self) -> int:
+        """Bytes on a host."""
+        return sum(self.host_bytes.values())
+
+    @property
+    def fits(self) -> bool:
+        """Whether devices and hosts, where these are known, hold it."""
+        on_host = self.host_capacity is None or self.host_total <= self.host_capacity
+        return self.device_total <= self.device_capacity and on_host
+
+
+def estimate(
+    workload: Workload,
+    recipe: TrainRecipe,
+    gpus: int,
+    device: Device,
+    assumed: Assumptions = Assumptions(),  # noqa: B008 (frozen)
+    again: bool = False,
+) -> Estimate:
+    """Return what a run needs on so many devices.
+
+    Args:
+        workload: the stage's.
+        recipe: batch, accumulation, precision, DeepSpeed, averages.
+        gpus: devices over all hosts.
+        device: each of them.
+        assumed: what cannot be counted.
+        again: whether blocks are computed again for gradients.
+
+    Raises:
+        ValueError: a batch that does not divide over the devices, or several devices without DeepSpeed.
+    """
+    micro = micro_batch(recipe, gpus)
+    with torch.device("meta"):
+        modules = workload.build(again)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        _take_shape(modules)
+        members = freeze_and_collect(modules, workload.groups(modules))
+        keeps = kept(list(modules.values()), members, recipe, gpus)
+        gathered = largest_gathered(list(modules.values())) if _zero(recipe) == 3 else 0
+        passes = workload.passes(modules, micro, recipe.precision)
+        every = {id(p): p.numel() for module in modules.values() for p in module.parameters()}
+    trained = sum(member.parameter.numel() for member in members)
+    forward = sum(one.flops for one in passes.values()) * gpus * recipe.accumulation
+    flops = FORWARD_AND_BACKWARD * forward
+    worked = flops + (forward if again else 0)
+    seconds = worked / (gpus * device.peak_flops * assumed.utilisation)
+    in_place = recipe.accumulation > 1 or _zero(recipe) > 0
+    on_device = _on_device(keeps, passes, in_place, gathered, assumed)
+    return Estimate(
+        gpus=gpus,
+        micro_batch=micro,
+        trained=trained,
+        frozen=sum(every.values()) - trained,
+        device_bytes=on_device,
+        host_bytes=_on_host(keeps, gpus, assumed),
+        step_flops=flops,
+        step_seconds=seconds,
+        images_per_second=recipe.batch_size * workload.images_per_sample / seconds,
+        tokens_per_second=recipe.batch_size * workload.tokens_per_sample / seconds,
+        days=recipe.num_steps * seconds / SECONDS_PER_DAY,
+        tokens=recipe.num_steps * recipe.batch_size * workload.tokens_per_sample,
+        device_capacity=device.memory_bytes,
+        host_capacity=assumed.host_bytes,
+    )
+
+
+def micro_batch(recipe: TrainRecipe, gpus: int) -> int:
+    """Return the samples of one forward pass on one device.
+
+    Raises:
+        ValueError: it is no whole number, or several devices have no engine.
+    """
+    if gpus < 1:
+        raise ValueError(f"--gpus: expected 1 or more, got {gpus}")
+    if gpus > 1 and recipe.deepspeed is None:
+        raise ValueError(
+            f"train.deepspeed: expected a ZeRO stage for {gpus} GPUs, got none; "
+            "add train.deepspeed.zero_stage=2"
+        )
+    pieces = gpus * recipe.accumulation
+    if recipe.batch_size % pieces:
+        raise ValueError(
+            f"train.batch_size: expected a multiple of {gpus} GPUs x accumulation {recipe.accumulation} = "
+            f"{pieces}, got {recipe.batch_size}"
+        )
+    return recipe.batch_size // pieces
+
+
+class Run(Protocol):
+    """What can be estimated."""
+
+    recipe: Any
+    """With the loop's recipe as its `train`."""
+    workload: Workload
+    again: bool
+
+
+def remedies(run: Run, gpus: int, device: Device, assumed: Assumptions) -> list[tuple[str, Estimate]]:
+    """Return changes that make a run fit, each alone; or, where none does, the first few that do together."""
+
+    def tried(recipe: TrainRecipe, again: bool) -> Estimate:
+        return estimate(run.workload, recipe, gpus, device, assumed, again)
+
+    first = run.recipe.train
+    changes = list(_changes(first, gpus, run.again))
+    alone = [(said, tried(changed, repeats)) for said, changed, repeats in changes]
+    if fitting := [(said, found) for said, found in alone if found.fits]:
+        return fitting
+    recipe, again, told = first, run.again, []
+    for said, changed, repeats in changes:
+        recipe, again = _merged(recipe, changed, first), again or repeats
+        told.append(said)
+        found = tried(recipe, again)
+        if found.fits:
+            return [(" ".join(told), found)]
+    return []
+
+
+def _changes(recipe: TrainRecipe, gpus: int, again: bool) -> Iterator[tuple[str, TrainRecipe, bool]]:
+    """Yield changes, the mildest first: (as it is written, the recipe, whether blocks are computed again)."""
+    if not again:
+        yield "gradient_checkpointing=true", recipe, True
+    micro = micro_batch(recipe, gpus)
+    if micro > 1:
+        number = recipe.accumulation * micro
+        yield f"train.accumulation={number}", replace(recipe, accumulation=number), again
+    deepspeed = recipe.deepspeed or DeepSpeedRecipe(zero_stage=0)
+    for stage in range(deepspeed.zero_stage + 1, 4) if gpus > 1 else ():
+        changed = replace(deepspeed, zero_stage=stage)
+        yield f"train.deepspeed.zero_stage={stage}", replace(recipe, deepspeed=changed), again
+    if not deepspeed.offload_optimizer:
+        changed = replace(deepspeed, zero_stage=max(1, deepspeed.zero_stage), offload_optimizer=True)
+        said = "train.deepspeed.offload_optimizer=true"
+        if not deepspeed.zero_stage:
+            said += " train.deepspeed.zero_stage=1"
+        yield said, replace(recipe, deepspeed=changed), again
+
+
+def _merged(so_far: TrainRecipe, changed: TrainRecipe, first: TrainRecipe) -> TrainRecipe:
+    """Return the recipe so far with what `changed` changed of the first."""
+    if changed.accumulation != first.accumulation:
+        so_far = replace(so_far, accumulation=changed.accumulation)
+    if changed.deepspeed == first.deepspeed:
+        return so_far
+    before, after = so_far.deepspeed, changed.deepspeed
+    stage = max(after.zero_stage, before.zero_stage if before else 0)
+    offload = after.offload_optimizer or bool(before and before.offload_optimizer)
+    return replace(so_far, deepspeed=DeepSpeedRecipe(zero_stage=stage, offload_optimizer=offload))
+
+
+def _take_shape(modules: Mapping[str, nn.Module]) -> None:
+    """Replace what modules hold by fake CPU tensors; they were built on "meta", which initialises nothing."""
+    for root in modules.values():
+        for module in root.modules():
+            for tensors in (module._parameters, module._buffers):
+                tensors.update({name: _shape(x) for name, x in tensors.items() if x is not None})
+        if isinstance(root, PreTrainedModel):
+            root.tie_weights()
+
+
+def _shape(x: Tensor) -> Tensor:
+    fake = torch.empty(x.shape, dtype=x.dtype)
+    return nn.Parameter(fake, x.requires_grad) if isinstance(x, nn.Parameter) else fake
+
+
+def _zero(recipe: TrainRecipe) -> int:
+    return recipe.deepspeed.zero_stage if recipe.deepspeed is not None else 0
+
+
+def _on_device(
+    keeps: Kept, passes: dict[str, Pass], in_place: bool, gathered: int, assumed: Assumptions
+) -> dict[str, int]:
+    found = dict(keeps.device)
+    gradients = found.pop("gradients")
+    found |= {f"activations: {room}": one.saved_bytes for room, one in passes.items() if one.saved_bytes}
+    saved = sum(one.saved_bytes for one in passes.values())
+    found["gradients"] = peak_bytes(list(passes.values()), gradients if in_place else None) - saved
+    if gathered:
+        found["gathered weights"] = gathered
+    found["slack"] = round(assumed.slack * sum(found.values()))
+    found["context"] = assumed.context_bytes
+    return found
+
+
+def _on_host(keeps: Kept, gpus: int, assumed: Assumptions) -> dict[str, int]:
+    ranks = min(gpus, assumed.devices_per_host)
+    found = {name: ranks * size for name, size in keeps.host.items()}
+    found["processes"] = ranks * PROCESS_BYTES
+    return found

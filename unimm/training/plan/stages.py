@@ -1,0 +1,114 @@
+"""Workloads of recipes: which stage a recipe is of, and what that stage computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from unimm import config
+from unimm.generator import ClassGenerator, Generator, TextGenerator
+from unimm.model.config import ModelSettings
+from unimm.model.loading import find_folder, read_config
+from unimm.tables import expect_known
+from unimm.training.class_conditional import ClassRecipe
+from unimm.training.generating import body_groups
+from unimm.training.instruct import InstructRecipe
+from unimm.training.joint import JointRecipe, talk_groups
+from unimm.training.plan.workload import Rows, Workload, drawing, talking
+from unimm.training.text_to_image import TextRecipe
+
+KINDS_THAT_DRAW = ("draw", "redraw")
+"""Kinds of rows of the world that end in a picture to draw."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A recipe, ready to be estimated."""
+
+    stage: str
+    recipe: Any
+    workload: Workload
+    again: bool
+    """Whether blocks are computed again for gradients."""
+
+
+def _joint(recipe: JointRecipe) -> Workload:
+    return _talking(recipe.model, recipe)
+
+
+def _instruct(recipe: InstructRecipe) -> Workload:
+    return _talking(read_config(find_folder(recipe.start)).settings, recipe)
+
+
+def _talking(settings: ModelSettings, recipe: Any) -> Workload:
+    return talking(settings, _rows(recipe), lambda model: talk_groups(model, recipe.matrices))
+
+
+def _rows(recipe: Any) -> Rows:
+    """Return the rows of a recipe; of data whose rows are not known beforehand the fullest ones."""
+    pattern = getattr(recipe.data, "pattern", None)
+    drawn = 1.0 if pattern is None else sum(kind in KINDS_THAT_DRAW for kind in pattern) / len(pattern)
+    return Rows(recipe.data.row_length, drawn, recipe.noise_draws)
+
+
+def _by_class(recipe: ClassRecipe) -> Workload:
+    return _drawing(ClassGenerator, recipe)
+
+
+def _by_text(recipe: TextRecipe) -> Workload:
+    return _drawing(TextGenerator, recipe)
+
+
+def _drawing(generator_class: type[Generator], recipe: Any) -> Workload:
+    def build(again: bool) -> dict[str, nn.Module]:
+        model = generator_class(recipe.generator).train()
+        model.dit.gradient_checkpointing = again
+        return {"generator": model}
+
+    def groups(modules):
+        return body_groups(modules["generator"], recipe.matrices)
+
+    return drawing(build, groups, recipe.noise_draws)
+
+
+STAGES: dict[str, tuple[type, Callable[[Any], Workload]]] = {
+    "joint": (JointRecipe, _joint),
+    "instruct": (InstructRecipe, _instruct),
+    "class_conditional": (ClassRecipe, _by_class),
+    "text_to_image": (TextRecipe, _by_text),
+}
+"""Stages that can be planned, with their recipes."""
+
+
+def planned(path: str | Path, changes: Sequence[str] = (), stage: str | None = None) -> Planned:
+    """Return a recipe file's plan; which stage it is of, its keys tell.
+
+    Args:
+        path: the YAML file.
+        changes: `key=value`, as in training.
+        stage: a name of STAGES; None finds out.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no stage takes these keys, or several do.
+    """
+    name = _stage_of(path) if stage is None else stage
+    expect_known("--stage", name, STAGES)
+    recipe_class, workload_of = STAGES[name]
+    recipe = config.load(recipe_class, path, list(changes))
+    return Planned(name, recipe, workload_of(recipe), bool(getattr(recipe, "gradient_checkpointing", False)))
+
+
+def _stage_of(path: str | Path) -> str:
+    """Return the stage whose recipe has the file's keys, and whose needs they meet."""
+    fitting = [name for name, (recipe_class, _) in STAGES.items() if config.fits(recipe_class, path)]
+    if len(fitting) != 1:
+        raise ValueError(
+            f"{path}: expected the recipe of one of {', '.join(STAGES)}, its keys fit "
+            f"{' and '.join(fitting) or 'none'}; name the stage by --stage"
+        )
+    return fitting[0]
