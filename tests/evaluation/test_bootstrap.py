@@ -105,9 +105,19 @@ def test_tasks_that_share_no_group_keep_their_sizes():
     assert found["overall"] == Leaf(0.5, 0.5, 0.5, 101)
 
 
+def test_a_mean_over_all_groups_does_not_join_the_tasks_beneath_it():
+    values, groups = [1.0, 1.0, 1.0, 0.0] + [1.0] * 4, [str(i) for i in range(8)]
+    tasks = ["a"] * 4 + ["b"] * 4 + ["all"] * 8
+    found = intervals(scored(2 * values, tasks, 2 * groups, combine=overall))
+    # Of four, the binomial share that 2.5 % of resamples stay below: P(0 of 4) = 0.004, P(1 or less) = 0.051.
+    assert found["a"] == Leaf(0.75, 0.25, 1.0, 4)
+    assert (found["overall"].low, found["all"].low) == (0.625, 0.625)
+
+
 def test_a_task_that_a_resample_lacks_is_left_out_of_it():
-    groups = [*map(str, range(20)), "0"]
-    found = intervals(scored([*[1.0, 0.0] * 10, 0.75], ["a"] * 20 + ["b"], groups, combine=overall))
+    groups = [*map(str, range(20)), "0", "20"]  # "c" keeps "a" from having all groups
+    values, tasks = [*[1.0, 0.0] * 10, 0.75, 0.0], ["a"] * 20 + ["b", "c"]
+    found = intervals(scored(values, tasks, groups, combine=overall))
     assert found["b"] == Leaf(0.75, 0.75, 0.75, 1)
     assert found["overall"].low < found["overall"].mean < found["overall"].high
 

@@ -74,7 +74,8 @@ def intervals(scored: Scored, seed: int = 0, resamples: int = RESAMPLES) -> dict
     """Return every task's mean and every total with its percentile-bootstrap interval.
 
     Groups are resampled, such as all pictures of a prompt. Tasks that share no group are resampled apart,
-    each with as many groups as it has; a resample in which a task has no item tells nothing of it.
+    each with as many groups as it has, whatever other tasks count all groups, such as a mean over all of
+    them; a resample in which a task has no item tells nothing of it.
 
     Args:
         scored: items, tasks and groups.
@@ -153,12 +154,16 @@ class _Table:
             yield weights
 
     def _strata(self) -> list[np.ndarray]:
-        """Return the groups, cut where no task joins them."""
-        reach = (self.sizes.T @ self.sizes > 0).astype(np.float64)  # tasks that share a group
-        for _ in self.tasks:
+        """Return the groups, cut where no task joins them; one that has all groups says nothing of that."""
+        has = self.sizes > 0
+        parting = has[:, ~has.all(0)].astype(np.float64)
+        if not parting.size:
+            return [np.arange(len(self.groups))]
+        reach = (parting.T @ parting > 0).astype(np.float64)  # tasks that share a group
+        for _ in range(len(reach)):
             reach = (reach @ reach > 0).astype(np.float64)
         first = reach.argmax(1)  # the first task that each task is joined to
-        stratum = first[(self.sizes > 0).argmax(1)]
+        stratum = np.where(parting.any(1), first[parting.argmax(1)], -1)
         return [np.flatnonzero(stratum == each) for each in np.unique(stratum)]
 
     def numbers(self, weights: np.ndarray) -> dict[str, np.ndarray]:
