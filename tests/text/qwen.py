@@ -63,7 +63,10 @@ def _pieces(count: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=count, initial_alphabet=ASCII, show_progress=False)
+    letters = ASCII[:count]
+    trainer = trainers.BpeTrainer(
+        vocab_size=count, initial_alphabet=letters, limit_alphabet=len(letters), show_progress=False
+    )
     tokenizer.train_from_iterator(TEXTS * 3, trainer)
     assert tokenizer.get_vocab_size() == count
     return tokenizer
