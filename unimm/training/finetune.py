@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unimm.training.joint import TalkData, TalkStage, talk_rows
-from unimm.training.learner import Learner, export
+from unimm.training.learner import Learner, describe, export, product_of
 from unimm.training.recipe import TrainRecipe
 
 
@@ -35,7 +35,12 @@ class FinetuneStage(TalkStage):
             recipe.noise_draws,
             recipe.flow_weight,
         )
+        self.product = product_of(model)
 
     def export(self, newest: Path, folder: Path) -> None:
-        """Write the model, or the adapter to "adapter" beside its folder."""
+        """Write the model, or the adapter alone."""
         export(self.model, newest, folder)
+
+    def describe(self, run: Path) -> None:
+        """Write what `unimm.training.export` needs besides."""
+        describe(self.model, run)

@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from unimm.flow.density import logit_normal
+from unimm.flow.shifting import shift
+from unimm.flow.solver import Velocity
 from unimm.model.adapter_files import save_adapter
 from unimm.model.adapters import AdapterSettings, adapter_parameters, adapters_off, add_adapter
 from unimm.model.quantising import few_bits
 from unimm.model.unimm import UniMM
 from unimm.tables import pick
-from unimm.training import checkpoint
+from unimm.training.export import export_model, model_state, write_shell
 from unimm.training.joint import talk_groups
+from unimm.training.opening import open_model
 from unimm.training.recipe import FROZEN, Group
-from unimm.weights.folder import load_strictly
 
 TRAINS: dict[str, tuple[str, ...]] = {
     "dit": ("dit",),
@@ -61,7 +64,7 @@ class Learner:
     def open(self) -> UniMM:
         """Return the model, with its new adapter if one learns."""
         quantised = {} if self.llm_bits is None else {"quantization_config": few_bits(self.llm_bits)}
-        model = UniMM.from_pretrained(self.start, **quantised)
+        model = open_model(self.start, **quantised)
         if self.adapter is not None:
             add_adapter(model, self.adapter)
         return model
@@ -79,31 +82,23 @@ class Learner:
         return {"model": FROZEN, **{f"model.{room}": whole["model"] for room in rooms}, **inside}
 
 
-def export(model: UniMM, newest: Path, folder: Path) -> Path:
-    """Write what was trained, averaged weights where there are such: a model, or an adapter alone.
+def product_of(model: UniMM) -> str:
+    """Return what training makes, and what its folder in a run is called: "adapter" or "model"."""
+    return "model" if model.adapter is None else "adapter"
 
-    Args:
-        model: as it was trained.
-        newest: a checkpoint.
-        folder: for a model; an adapter goes to "adapter" beside it.
 
-    Returns:
-        the folder that was written.
-    """
-    prefix = "model."
-    saved = checkpoint.averaged_state(newest)
-    state = {key.removeprefix(prefix): x for key, x in saved.items() if key.startswith(prefix)}
-    if model.adapter is not None:
-        place = folder.with_name("adapter")
-        save_adapter(model, place, state)
-        return place
-    whole = UniMM(model.config)
-    for tied, source in whole.all_tied_weights_keys.items():
-        state[tied] = state[source]
-    load_strictly(whole, state, str(newest))
-    whole.tokenizer = model.tokenizer
-    whole.save_pretrained(folder)
-    return folder
+def export(model: UniMM, newest: Path, folder: Path) -> None:
+    """Write what was trained, averaged weights where there are such: a whole model, or an adapter alone."""
+    if model.adapter is None:
+        export_model(model.config, model.tokenizer, model_state(newest), folder, str(newest))
+    else:
+        save_adapter(model, folder, model_state(newest))
+
+
+def describe(model: UniMM, run: Path) -> None:
+    """Write what a model's folder holds beside its weights; an adapter's holds nothing of that."""
+    if model.adapter is None:
+        write_shell(model, run)
 
 
 class Reference:
@@ -144,3 +139,40 @@ def quiet(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+class TunedStage:
+    """What stages have in common that hold a model against the one it began from."""
+
+    def __init__(self, learner: Learner):
+        self.model = learner.open()
+        self.reference = Reference(self.model)
+        self.modules = {"model": self.model, **self.reference.modules}
+        self.groups = {**learner.groups(self.model), **self.reference.groups}
+        self.product = product_of(self.model)
+
+    def noise_and_times(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return noise like latents x [B N C] and times [B], as the flow loss draws them."""
+        noise = torch.randn(x.shape, generator=generator, device=generator.device).to(x.device)
+        t = logit_normal(len(x), generator=generator, device=x.device)
+        return noise, shift(t, self.model.config.settings.alpha)
+
+    def referred(self, conditions: Tensor) -> Velocity:
+        """Return the velocity of the reference under its own conditions."""
+
+        def velocity(x_t: Tensor, t: Tensor) -> Tensor:
+            with self.reference.used() as before:
+                return before.velocity(x_t, t, conditions)
+
+        return velocity
+
+    def compile(self) -> None:
+        self.model.dit.compile()
+
+    def export(self, newest: Path, folder: Path) -> None:
+        """Write the model, or the adapter alone."""
+        export(self.model, newest, folder)
+
+    def describe(self, run: Path) -> None:
+        """Write what `unimm.training.export` needs besides."""
+        describe(self.model, run)

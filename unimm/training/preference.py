@@ -11,14 +11,11 @@ import torch
 from torch import Tensor
 
 from unimm.data.order import shuffled
-from unimm.flow.density import logit_normal
 from unimm.flow.preference import preference_loss
-from unimm.flow.shifting import shift
 from unimm.latents.pixels import to_pixels
-from unimm.model.unimm import UniMM
 from unimm.parts import Batch
 from unimm.training.generating import repeated
-from unimm.training.learner import Learner, Reference, export
+from unimm.training.learner import Learner, TunedStage
 from unimm.training.pairs import MakePairs, Pair, made_pairs, read_pairs
 from unimm.training.prompting import conditions_under, drawing_rows
 from unimm.training.recipe import TrainRecipe
@@ -62,16 +59,13 @@ class PairBatch(NamedTuple):
         return PairBatch(*(part.to(device) for part in self))
 
 
-class PreferenceStage:
+class PreferenceStage(TunedStage):
     """Winner and loser under one time and one noise, against the model as it was."""
 
     def __init__(self, recipe: PreferenceRecipe):
+        super().__init__(recipe.learner)
         self.recipe = recipe
-        self.model: UniMM = recipe.learner.open()
-        self.reference = Reference(self.model)
         self.pairs: list[Pair] = self._pairs()
-        self.modules = {"model": self.model, **self.reference.modules}
-        self.groups = {**recipe.learner.groups(self.model), **self.reference.groups}
 
     def _pairs(self) -> list[Pair]:
         if self.recipe.make is None:
@@ -99,23 +93,14 @@ class PreferenceStage:
         conditions = repeated(conditions_under(model, batch.rows), draws)
         with self.reference.used() as before:
             kept = repeated(conditions_under(before, batch.rows), draws)
-        noise = torch.randn(winner.shape, generator=generator, device=generator.device).to(winner.device)
-        t = shift(logit_normal(len(winner), generator=generator, device=winner.device), self._alpha())
-
-        def reference(x_t: Tensor, t: Tensor) -> Tensor:
-            with self.reference.used() as before:
-                return before.velocity(x_t, t, kept)
-
+        noise, t = self.noise_and_times(winner, generator)
         found = preference_loss(
             lambda x_t, t: model.velocity(x_t, t, conditions),
-            reference, winner, loser, noise, t, self.recipe.beta,
+            self.referred(kept), winner, loser, noise, t, self.recipe.beta,
         )  # fmt: skip
         terms = {name: value.mean() for name, value in found._asdict().items()}
         terms["loss"] = terms["loss"] + self.recipe.anchor * terms["winner_error"]
         return {**terms, "accuracy": (found.margin < 0).float().mean()}
-
-    def _alpha(self) -> float:
-        return self.model.config.settings.alpha
 
     def _refuse_equal(self, winner: Tensor, loser: Tensor) -> None:
         if (winner == loser).flatten(1).all(1).any():
@@ -123,10 +108,3 @@ class PreferenceStage:
                 f"pairs: expected two pictures that differ, got a pair in {self.recipe.pairs} whose latents "
                 "are the same; drop it"
             )
-
-    def compile(self) -> None:
-        self.model.dit.compile()
-
-    def export(self, newest: Path, folder: Path) -> None:
-        """Write the model, or the adapter to "adapter" beside its folder."""
-        export(self.model, newest, folder)

@@ -5,21 +5,17 @@ weighted; groups and standardised advantages as in Flow-GRPO (Liu et al. 2025, a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from unimm.flow.advantage import advantage_loss, advantages
-from unimm.flow.density import logit_normal
-from unimm.flow.shifting import shift
 from unimm.model.drawing import draw_latents, sampling_of
-from unimm.model.unimm import UniMM
 from unimm.parts import Batch
 from unimm.tables import pick
 from unimm.training.generating import repeated
-from unimm.training.learner import Learner, Reference, export, quiet
+from unimm.training.learner import Learner, TunedStage, quiet
 from unimm.training.prompting import Asked, PromptData, conditions_under, drawing_rows
 from unimm.training.recipe import TrainRecipe
 from unimm.training.rewards import REWARDS, Reward, scores_of
@@ -61,18 +57,13 @@ class PromptBatch(NamedTuple):
         return PromptBatch(self.rows.to(device), self.asked)
 
 
-class RewardStage:
+class RewardStage(TunedStage):
     """Draw, judge, learn: one update for each round of drawings."""
 
     def __init__(self, recipe: RewardRecipe, reward: Reward | None = None):
         """Take the recipe, and a reward of one's own instead of the row that it names."""
-        self.recipe = recipe
-        self.model: UniMM = recipe.learner.open()
-        self.reference = Reference(self.model)
-        self.reward = reward
-        self.prompts = recipe.prompts.open()
-        self.modules = {"model": self.model, **self.reference.modules}
-        self.groups = {**recipe.learner.groups(self.model), **self.reference.groups}
+        super().__init__(recipe.learner)
+        self.recipe, self.reward, self.prompts = recipe, reward, recipe.prompts.open()
 
     def batch(self, start: int, count: int) -> PromptBatch:
         asked = self.prompts.at(start, count)
@@ -87,17 +78,10 @@ class RewardStage:
         with self.reference.used() as before:
             kept = repeated(conditions_under(before, batch.rows), recipe.group * recipe.noise_draws)
         x = repeated(drawn, recipe.noise_draws)
-        noise = torch.randn(x.shape, generator=generator, device=generator.device).to(x.device)
-        alpha = model.config.settings.alpha
-        t = shift(logit_normal(len(x), generator=generator, device=x.device), alpha)
-
-        def reference(x_t: Tensor, t: Tensor) -> Tensor:
-            with self.reference.used() as before:
-                return before.velocity(x_t, t, kept)
-
+        noise, t = self.noise_and_times(x, generator)
         found = advantage_loss(
             lambda x_t, t: model.velocity(x_t, t, conditions),
-            reference, x, noise, t, repeated(weights.flatten(), recipe.noise_draws), recipe.kl,
+            self.referred(kept), x, noise, t, repeated(weights.flatten(), recipe.noise_draws), recipe.kl,
         )  # fmt: skip
         return {
             "loss": found.loss.mean(),
@@ -126,10 +110,3 @@ class RewardStage:
         with self.reference.used() as before:
             reward = self.reward or REWARDS[self.recipe.reward](before)
             return scores_of(reward, before, drawn, [e.text for e in each], [e.metadata for e in each])
-
-    def compile(self) -> None:
-        self.model.dit.compile()
-
-    def export(self, newest: Path, folder: Path) -> None:
-        """Write the model, or the adapter to "adapter" beside its folder."""
-        export(self.model, newest, folder)

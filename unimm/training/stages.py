@@ -111,7 +111,7 @@ def main(stage: str, arguments: Sequence[str]) -> Result:
         trained.describe(Path(recipe.train.output))
     result = train(recipe.train, trained, recipe)
     if hasattr(trained, "export") and _is_first_rank():  # stages whose product is a whole model
-        trained.export(result.checkpoint, Path(recipe.train.output) / "model")
+        trained.export(result.checkpoint, Path(recipe.train.output) / getattr(trained, "product", "model"))
     return result
 
 
