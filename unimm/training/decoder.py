@@ -15,13 +15,14 @@ from typing import Literal
 
 import torch
 from rich.progress import track
-from torch import Tensor, nn
+from torch import Tensor
 
-from unimm.data.order import shuffled
-from unimm.data.world import Pictures, PictureStore
+from unimm.data.photographs import PhotographSettings
+from unimm.data.world import Pictures
 from unimm.latents.autoencoder import RAEConfig
 from unimm.latents.decoder import DecoderConfig, RAEDecoder
 from unimm.latents.encoder import EncoderConfig, build_encoder
+from unimm.latents.encoders.published import load_encoder
 from unimm.latents.encoders.tower import Encoder
 from unimm.latents.noise import SIGMAS, with_noise
 from unimm.latents.pixels import resize_pixels
@@ -30,6 +31,7 @@ from unimm.model.unimm import UniMM
 from unimm.tables import expect_known
 from unimm.training import checkpoint
 from unimm.training.picture_losses import PictureCritic, PictureLosses
+from unimm.training.picture_stream import PictureStream, check_one, open_stream
 from unimm.training.pictures import save_grid
 from unimm.training.plain import autocast
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
@@ -39,15 +41,26 @@ _BATCH = 250  # pictures encoded at once when statistics are measured
 
 
 @dataclass(frozen=True)
+class PublishedEncoder:
+    """A vision tower in transformers' layout."""
+
+    source: str  # folder or hub id, such as facebook/dinov2-with-registers-base
+    kind: str  # a row of ENCODERS
+    image_size: int | None = None  # pixels per side that enter it; null: as published
+
+
+@dataclass(frozen=True)
 class DecoderRecipe:
-    """What the decoder stage is run with: on a run of the encoder stage, or on a whole model."""
+    """What the decoder stage is run with: on a run of the encoder stage, a published encoder or a model."""
 
     train: TrainRecipe
-    pictures: Pictures
+    pictures: Pictures | None = None  # of the world
+    data: PhotographSettings | None = None  # in place of pictures: files
     start: str | None = None  # a model, whose encoder and statistics are kept: "tiny", a folder, a hub id
     encoder_run: str | None = None  # run folder of the encoder stage, in place of start
     encoder: EncoderConfig | None = None  # with encoder_run
-    decoder: DecoderConfig | None = None  # with encoder_run; with start where it is not the model's own
+    published: PublishedEncoder | None = None  # in place of start
+    decoder: DecoderConfig | None = None  # with start where it is not the model's own; else always
     start_from_painter: bool = True  # with encoder_run: its light decoder has these sizes already
     fresh: bool = False  # with start: the decoder begins at random
     losses: PictureLosses = field(default_factory=PictureLosses)
@@ -58,19 +71,20 @@ class DecoderRecipe:
     matrices: Literal["adamw", "muon"] = "muon"  # optimiser of the weights inside; DeepSpeed takes adamw
 
     def __post_init__(self) -> None:
-        if (self.start is None) == (self.encoder_run is None):
-            raise ValueError(
-                "start: expected either a model to start from or encoder_run, a run of the encoder stage, "
-                f"got start={self.start} and encoder_run={self.encoder_run}"
-            )
-        if self.encoder_run is not None and (self.encoder is None or self.decoder is None):
-            raise ValueError("encoder, decoder: expected the sizes of both beside encoder_run")
-        if self.start is not None and self.encoder is not None:
-            raise ValueError("encoder: expected null beside start, whose model has its own")
+        given = {"start": self.start, "encoder_run": self.encoder_run, "published": self.published}
+        named = [name for name, value in given.items() if value is not None]
+        if len(named) != 1:
+            raise ValueError(f"start: expected one of {', '.join(given)}, got {', '.join(named) or 'none'}")
+        if (self.encoder is None) == (self.encoder_run is not None):
+            wanted = "null" if self.encoder_run is None else "its sizes"
+            raise ValueError(f"encoder: expected {wanted} beside {named[0]}, got {self.encoder}")
+        if self.start is None and self.decoder is None:
+            raise ValueError(f"decoder: expected its sizes beside {named[0]}, got none")
         if self.start is not None and self.decoder is not None and not self.fresh:
             raise ValueError("fresh: expected true for a decoder of other sizes than the model's, got false")
         if self.encoder_run is not None:
             RAEConfig(self.encoder, self.decoder)  # refuses grids and channels that differ
+        check_one(self.pictures, self.data)
         expect_known("noise_law", self.noise_law, SIGMAS)
         if not self.latent_noise >= 0:
             raise ValueError(f"latent_noise: expected 0 or more, got {self.latent_noise}")
@@ -99,22 +113,25 @@ def trained(run: str | Path, name: str) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def measure_statistics(encoder: nn.Module, store: PictureStore, count: int) -> LatentStatistics:
+def measure_statistics(encoder: Encoder, stream: PictureStream, count: int) -> LatentStatistics:
     """Return the latent statistics of the first `count` pictures, exact (Welford), per token and channel.
 
     Raises:
-        ValueError: the store holds fewer pictures.
+        ValueError: there are fewer pictures.
     """
-    if count > store.count:
-        raise ValueError(f"statistics_pictures: expected at most the store's {store.count}, got {count}")
     config = encoder.config
     seen = Welford(config.num_tokens, config.width)
     for start in track(range(0, count, _BATCH), "latent statistics"):
-        indices = range(start, min(start + _BATCH, count))
-        seen.update(encoder(resize_pixels(store.pixels_of(indices), config.image_size)))
+        seen.update(raw_latents(encoder, stream.first(min(_BATCH, count - start), start)))
     statistics = LatentStatistics(config.num_tokens, config.width)
     statistics.set(*seen.result())
     return statistics
+
+
+def raw_latents(encoder: Encoder, pixels: Tensor) -> Tensor:
+    """Return raw latents [B N C] of pixels [B 3 Hp Wp] of any size, resized as the encoder's config says."""
+    resizes = encoder.config.resize != "refuse"
+    return encoder(pixels if resizes else resize_pixels(pixels, encoder.config.image_size))
 
 
 def tiny_encoder() -> Encoder:
@@ -127,35 +144,40 @@ class DecoderStage:
 
     def __init__(self, recipe: DecoderRecipe):
         self.recipe = recipe
-        self.store = recipe.pictures.open()
+        self.stream = open_stream(recipe.pictures, recipe.data, recipe.train)
         self.model = None if recipe.start is None else _started(recipe)
-        encoder, statistics, decoder = self._from_run() if self.model is None else self._from_model()
+        encoder, statistics, decoder = self._fresh_parts() if self.model is None else self._model_parts()
         encoder.eval().requires_grad_(False)
         losses = PictureCritic(recipe.losses, recipe.train, encoder, tiny_encoder)
-        if decoder.config.image_size != self.store.pixels:
+        if decoder.config.image_size != self.stream.pixels:
             raise ValueError(
-                f"pictures.pixels: expected the {decoder.config.image_size} that the decoder draws, "
-                f"got {self.store.pixels}"
+                f"pictures: expected {decoder.config.image_size} pixels per side, as the decoder draws, "
+                f"got {self.stream.pixels}"
             )
         self.modules = {"encoder": encoder, "statistics": statistics, "decoder": decoder, "losses": losses}
         self.groups = {"encoder": FROZEN, "decoder": Group(optimizer=recipe.matrices)}
         if any(True for _ in losses.parameters()):
             self.groups["losses"] = FROZEN
 
-    def _from_run(self) -> tuple[Encoder, LatentStatistics, RAEDecoder]:
-        recipe = self.recipe
-        encoder, decoder = build_encoder(recipe.encoder), RAEDecoder(recipe.decoder)
-        load_strictly(encoder, trained(recipe.encoder_run, "encoder"), "encoder")
-        if recipe.start_from_painter:
-            load_strictly(decoder, trained(recipe.encoder_run, "heads.painter"), "painter")
-        return encoder, measure_statistics(encoder, self.store, recipe.statistics_pictures), decoder
+    def _fresh_parts(self) -> tuple[Encoder, LatentStatistics, RAEDecoder]:
+        """Return an encoder with its weights, statistics measured now, and a decoder to be trained."""
+        recipe, decoder = self.recipe, RAEDecoder(self.recipe.decoder)
+        if recipe.published is not None:
+            given = recipe.published
+            encoder = load_encoder(given.source, given.kind, image_size=given.image_size)
+            RAEConfig(encoder.config, recipe.decoder)
+        else:
+            encoder = build_encoder(recipe.encoder)
+            load_strictly(encoder, trained(recipe.encoder_run, "encoder"), "encoder")
+            if recipe.start_from_painter:
+                load_strictly(decoder, trained(recipe.encoder_run, "heads.painter"), "painter")
+        return encoder, measure_statistics(encoder, self.stream, recipe.statistics_pictures), decoder
 
-    def _from_model(self) -> tuple[Encoder, LatentStatistics, RAEDecoder]:
-        model = self.model
-        return model.encoder, model.statistics, model.decoder
+    def _model_parts(self) -> tuple[Encoder, LatentStatistics, RAEDecoder]:
+        return self.model.encoder, self.model.statistics, self.model.decoder
 
     def batch(self, start: int, count: int) -> Tensor:
-        return self.store.pixels_of(shuffled(self.store.count, self.recipe.train.seed, start, count))
+        return self.stream.at(start, count)
 
     def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         decoder, losses = self.modules["decoder"], self.modules["losses"]
@@ -180,8 +202,7 @@ class DecoderStage:
 
     @torch.no_grad()
     def _raw(self, pixels: Tensor) -> Tensor:
-        encoder = self.modules["encoder"]
-        return encoder(resize_pixels(pixels, encoder.config.image_size))
+        return raw_latents(self.modules["encoder"], pixels)
 
     def noised_normalised(self, raw: Tensor, generator: torch.Generator) -> Tensor:
         """Return raw latents [B N C] whose noise is in units of normalised ones."""
@@ -200,8 +221,8 @@ class DecoderStage:
             block.compile()
 
     def sample(self, folder: Path, step: int) -> None:
-        """Draw the first pictures of the store beside their reconstructions."""
-        pixels = self.store.pixels_of(range(32)).to(self.modules["decoder"].out.weight.device)
+        """Draw the first pictures beside their reconstructions."""
+        pixels = self.stream.first(32).to(self.modules["decoder"].out.weight.device)
         shown = self.modules["decoder"].decode(self._raw(pixels))
         save_grid(torch.stack([pixels, shown], 1).flatten(0, 1), folder, step, columns=16)
 

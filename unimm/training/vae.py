@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unimm.data.order import shuffled
-from unimm.data.world import Pictures, PictureStore
+from unimm.data.photographs import PhotographSettings
+from unimm.data.world import Pictures
 from unimm.latents.vae import VAE, VAEConfig
 from unimm.latents.vae_folder import load_vae, vae_facts
 from unimm.training import checkpoint
 from unimm.training.decoder import tiny_encoder
 from unimm.training.picture_losses import PerceptualRecipe, PictureCritic, PictureLosses
+from unimm.training.picture_stream import PictureStream, check_one, open_stream
 from unimm.training.pictures import save_grid
 from unimm.training.plain import autocast
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
@@ -61,8 +62,9 @@ class VAERecipe:
     """What the vae stage is run with."""
 
     train: TrainRecipe
-    pictures: Pictures
     vae: VAESizes
+    pictures: Pictures | None = None  # of the world
+    data: PhotographSettings | None = None  # in place of pictures: files
     start: str | None = None  # a VAE's folder to go on from; null begins at random
     losses: PictureLosses = field(  # perceptual.backbone "encoder" means nothing here: there is none
         default_factory=lambda: PictureLosses(PerceptualRecipe(backbone="tiny"))
@@ -73,14 +75,14 @@ class VAERecipe:
     def __post_init__(self) -> None:
         if not self.kl_weight >= 0:
             raise ValueError(f"kl_weight: expected 0 or more, got {self.kl_weight}")
-        if self.vae.image_size != self.pictures.pixels:
+        check_one(self.pictures, self.data)
+        size = (self.pictures or self.data).pixels
+        if self.vae.image_size != size:
+            raise ValueError(f"vae.image_size: expected the pictures' {size}, got {self.vae.image_size}")
+        most = self.measured_pictures if self.pictures is None else self.pictures.count
+        if not 0 < self.measured_pictures <= most:
             raise ValueError(
-                f"vae.image_size: expected the pictures' {self.pictures.pixels}, got {self.vae.image_size}"
-            )
-        if not 0 < self.measured_pictures <= self.pictures.count:
-            raise ValueError(
-                f"measured_pictures: expected 1 to the pictures' {self.pictures.count}, "
-                f"got {self.measured_pictures}"
+                f"measured_pictures: expected 1 to the pictures' {most}, got {self.measured_pictures}"
             )
         self.losses.check(self.train)
 
@@ -96,7 +98,7 @@ class VAEStage:
 
     def __init__(self, recipe: VAERecipe):
         self.recipe = recipe
-        self.store = recipe.pictures.open()
+        self.stream = open_stream(recipe.pictures, recipe.data, recipe.train)
         vae = VAE(recipe.vae.config())
         if recipe.start is not None:
             _begin(vae, recipe.start)
@@ -108,7 +110,7 @@ class VAEStage:
             self.groups["losses"] = FROZEN
 
     def batch(self, start: int, count: int) -> Tensor:
-        return self.store.pixels_of(shuffled(self.store.count, self.recipe.train.seed, start, count))
+        return self.stream.at(start, count)
 
     def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         vae = self.modules["vae"]
@@ -137,9 +139,9 @@ class VAEStage:
         self.modules["vae"].tower.encoder.compile()
 
     def sample(self, folder: Path, step: int) -> None:
-        """Draw the first pictures of the store beside their reconstructions."""
+        """Draw the first pictures beside their reconstructions."""
         vae = self.modules["vae"]
-        pixels = self.store.pixels_of(range(32)).to(vae.tower.device)
+        pixels = self.stream.first(32).to(vae.tower.device)
         save_grid(
             torch.stack([pixels, vae.decode(vae.encode(pixels))], 1).flatten(0, 1), folder, step, columns=16
         )
@@ -149,13 +151,13 @@ class VAEStage:
         vae = VAE(self.recipe.vae.config())
         saved = checkpoint.averaged_state(newest)
         load_strictly(vae, _under("vae.", saved), str(newest))
-        shift, scale = measured_scale(vae.eval(), self.store, self.recipe.measured_pictures)
+        shift, scale = measured_scale(vae.eval(), self.stream, self.recipe.measured_pictures)
         config = replace(vae.config, shift_factor=shift, scaling_factor=scale)
         save_folder(vae.tower.state_dict(), vae_facts(config), folder, stem=DIFFUSERS_STEM)
 
 
 @torch.no_grad()
-def measured_scale(vae: VAE, store: PictureStore, count: int) -> tuple[float, float]:
+def measured_scale(vae: VAE, stream: PictureStream, count: int) -> tuple[float, float]:
     """Return the shift and the factor that bring latents of the first pictures to mean 0 and variance 1.
 
     One number each for all channels, as the published VAEs have. The variance is that of samples: of the
@@ -163,7 +165,7 @@ def measured_scale(vae: VAE, store: PictureStore, count: int) -> tuple[float, fl
     """
     total, square, numbers = 0.0, 0.0, 0
     for start in range(0, count, _BATCH):
-        pixels = store.pixels_of(range(start, min(start + _BATCH, count)))
+        pixels = stream.first(min(_BATCH, count - start), start)
         mean, std = (x.double() for x in vae.moments(pixels))
         total, square = total + mean.sum(), square + (mean.square() + std.square()).sum()
         numbers += mean.numel()
