@@ -22,14 +22,14 @@ def launch(output: Path, zero_stage: int, num_steps: int, *changes: str, ranks: 
     return run([*launcher, str(SCRIPT), str(output), str(zero_stage), str(num_steps), *changes])
 
 
-def run(command: list[str]) -> str:
+def run(command: list[str], **environment: str) -> str:
     """Run a command; return what it printed, or fail with it."""
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         cwd=Path(__file__).parents[2],
     ) as process:
         try:

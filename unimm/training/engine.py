@@ -34,6 +34,7 @@ from unimm.training.ranks import join, local_device
 from unimm.training.recipe import TrainRecipe
 from unimm.training.sharding import whole_while_changed
 from unimm.training.stage import Stage, compile_modules
+from unimm.training.watch import watch_over
 from unimm.training.zero import ZeroState
 
 
@@ -86,6 +87,7 @@ class DeepSpeedEngine:
         self.device = local_device(recipe)
         self.deepspeed = _import_deepspeed(self.device)
         self.rank, self.world = join(self.deepspeed, recipe)
+        self.watch = watch_over(60 * recipe.deepspeed.timeout_minutes)
         self.recipe, self.stage, self.zero_stage = recipe, stage, recipe.deepspeed.zero_stage
         for module in stage.modules.values():
             module.to(self.device)
@@ -119,6 +121,8 @@ class DeepSpeedEngine:
         norm = self._whole_norm() if self.zero_stage == 0 else None  # stage 0 keeps none
         engine.step()
         self._micro = 0
+        if self.watch is not None:
+            self.watch.step += 1
         if skipped:
             return None
         if self.ema is not None:
@@ -190,7 +194,18 @@ class DeepSpeedEngine:
         torch.distributed.all_reduce(tensor)
         return bool(tensor.item())
 
+    def finish(self) -> None:
+        """Wait for all ranks at the end: who leaves first may take down what the others still use."""
+        torch.distributed.barrier()
+
+    def explain(self, error: RuntimeError) -> None:
+        """Say of an error, which may be that ranks waited in vain, who is furthest behind."""
+        if self.watch is not None:
+            error.add_note(f"furthest behind is {self.watch.furthest_behind()}")
+
     def close(self) -> None:
+        if self.watch is not None:
+            self.watch.close()
         if self._engine is not None:
             self._engine.destroy()
         if torch.distributed.is_initialized():

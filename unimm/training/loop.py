@@ -29,7 +29,15 @@ from unimm.training.prefetch import prefetch
 from unimm.training.progress import Reporter
 from unimm.training.recipe import TrainRecipe
 from unimm.training.signals import stop_signals
-from unimm.training.stage import Stage, counts_hook, sample_hook, samples_folder, to_device, update_hook
+from unimm.training.stage import (
+    Stage,
+    counts_hook,
+    describe_hook,
+    sample_hook,
+    samples_folder,
+    to_device,
+    update_hook,
+)
 from unimm.training.state import State
 
 
@@ -62,7 +70,12 @@ def train(recipe: TrainRecipe, stage: Stage, config: Any = None) -> Result:
         expect_same(found, made_of, identity(config_file.to_dict(config)))
     engine = _engine(recipe, stage)
     try:
-        return _Loop(recipe, stage, engine, run, found, config).run_all()
+        result = _Loop(recipe, stage, engine, run, found, config).run_all()
+        engine.finish()
+        return result
+    except RuntimeError as error:
+        engine.explain(error)
+        raise
     finally:
         engine.close()
 
@@ -119,6 +132,7 @@ class _Loop:
         if found is not None and path.exists():  # settings may change between two parts of a run: keep both
             path.replace(self.run / f"config-until-step-{self.state.step:08d}.yaml")
         config_file.save(config, path)
+        describe_hook(self.stage)(self.run)
         self.reporter.say(f"{self.run}: " + (f"going on from {found.name}" if found else "starting"))
         return MetricLog(self.run, self.state.step, self.recipe.wandb_project, config_file.to_dict(config))
 

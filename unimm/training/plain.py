@@ -106,6 +106,12 @@ class PlainEngine:
         """Return True on every rank where any rank says so."""
         return flag
 
+    def finish(self) -> None:
+        """Nobody to wait for."""
+
+    def explain(self, error: RuntimeError) -> None:
+        """Nothing to add: there are no others."""
+
     def close(self) -> None:
         """Nothing to tear down."""
 

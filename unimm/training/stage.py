@@ -57,6 +57,11 @@ def update_hook(stage: Stage):
     return getattr(stage, "after_update", None)
 
 
+def describe_hook(stage: Stage) -> Callable[[Path], None]:
+    """The stage's `describe`, or nothing."""
+    return getattr(stage, "describe", lambda run: None)
+
+
 def counts_hook(stage: Stage) -> Callable[[], Mapping[str, float]]:
     """The stage's `counts`, or one of nothing."""
     return getattr(stage, "counts", dict)
