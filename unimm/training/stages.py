@@ -107,8 +107,6 @@ def main(stage: str, arguments: Sequence[str]) -> Result:
     _claim(Path(recipe.train.output), stage)
     with _construction(stage_class, recipe):
         trained = stage_class(recipe)
-    if hasattr(trained, "describe") and _is_first_rank():
-        trained.describe(Path(recipe.train.output))
     result = train(recipe.train, trained, recipe)
     if hasattr(trained, "export") and _is_first_rank():  # stages whose product is a whole model
         trained.export(result.checkpoint, Path(recipe.train.output) / getattr(trained, "product", "model"))
