@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -57,7 +58,17 @@ def test_single_pictures_are_named_after_their_prompts(tmp_path):
         export(tmp_path / "run", layout, tmp_path / layout)
         assert len(pictures_of(tmp_path / layout)) == 12
     table = json.loads((tmp_path / "geneval2" / "image_filepath_data.json").read_text())
-    assert all(path.startswith(str(tmp_path / "geneval2")) for path in table.values())
+    assert sorted(map(Path, table.values())) == sorted((tmp_path / "geneval2").glob("*.png"))
+
+
+def test_a_table_by_prompt_cannot_hold_a_prompt_twice(tmp_path):
+    (tmp_path / "prompts").mkdir()
+    for name in "ab":
+        (tmp_path / "prompts" / f"{name}.txt").write_text("a red star")
+    plan = plan_of("dpg", Source(tmp_path / "prompts", allow_other=True), samples=1)
+    draw(Painter(), plan, tmp_path / "run")
+    with pytest.raises(ValueError, match="expected every prompt once, got several times 'a red star'"):
+        export(tmp_path / "run", "geneval2", tmp_path / "out")
 
 
 def test_what_cannot_be_exported_is_refused_and_leaves_nothing(run, tmp_path):

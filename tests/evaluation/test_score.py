@@ -177,16 +177,14 @@ def test_a_damaged_record_is_named_by_its_line(run):
 def test_holes_are_an_error_unless_allowed_and_then_counted(run):
     for name in ("00001", "00002"):
         shutil.rmtree(run / "images" / name)
-    with pytest.raises(
-        ValueError, match=r"2 pictures or folders of pictures are missing: '00001/', '00002/'"
-    ):
+    with pytest.raises(ValueError, match=r"2 pictures are missing: '00001/', '00002/'"):
         scored(run)
     card = scored(run, options=Options({}, allow_missing=True))
     assert card["missing"] == 2
     assert card["n"] == 10
     assert card["left_out"] == {"missing pictures": 2}
     assert "n = 10 pictures" in markdown(card)
-    assert "missing 2" in markdown(card)
+    assert "missing pictures 2" in markdown(card)
 
 
 def test_too_many_pictures_are_an_error_unless_allowed_and_then_counted(run):

@@ -55,7 +55,7 @@ def make_card(
         "unparsed": scored.unparsed,
         "failed": scored.failed,
         "left_out": dict(scored.left_out),
-        "missing": len(pictures.missing),
+        "missing": sum(pictures.missing.values()),
         "extra": len(pictures.extra),
         "resolution": pictures.sizes(),
         "scorer": {"name": scorer.name, "version": scorer.version, "protocol": protocol},
@@ -168,6 +168,7 @@ def notes(card: Mapping[str, Any]) -> list[str]:
         f"{prompts['total']} ({known}; sha256 {prompts['sha256'][:12]})",
         f"template {prompts['template']!r}; prompts {words}",
     ]
-    counted = {name: card[name] for name in ("failed", "unparsed", "missing", "extra")} | card["left_out"]
+    counted = {name: card[name] for name in ("failed", "unparsed", "extra")}
+    counted |= {"missing pictures": card["missing"]} | card["left_out"]
     lines.append("; ".join(f"{name} {count}" for name, count in counted.items()))
     return lines

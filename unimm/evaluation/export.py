@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,15 @@ def _needs_metadata(items: Sequence[Item]) -> None:
         check_metadata(item.facts, f"--to geneval: prompt {item.name}")
 
 
+def _needs_different(items: Sequence[Item]) -> None:
+    twice = [prompt for prompt, count in Counter(item.prompt for item in items).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"--to geneval2: its script finds pictures by their prompts; expected every prompt once, got "
+            f"several times {some(twice)}"
+        )
+
+
 def _needs_nothing(items: Sequence[Item]) -> None:
     """Any prompts will do: files are named after them."""
 
@@ -29,7 +39,7 @@ TARGETS: Mapping[str, Callable[[Sequence[Item]], None]] = {
     "geneval": _needs_metadata,
     "dpg": _needs_nothing,
     "wise": _needs_nothing,
-    "geneval2": _needs_nothing,
+    "geneval2": _needs_different,
 }
 """Layouts that official scripts read, and what they ask of prompts."""
 
@@ -66,7 +76,7 @@ def export(run: Path, to: str, out: Path) -> int:
     try:
         _copy(run, source, partial, target, prompts.items, samples)
         (partial / IMAGES).rename(out)
-        target.close(out, prompts.items)
+        target.close(out, out, prompts.items)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return len(prompts.items) * samples

@@ -136,7 +136,7 @@ def generate(
                 _draw(model, plan, run, block, places, writer)
             writer.put(partial(_finish, run, plan, block))
             advance(len(places))
-    plan.layout.close(run, plan.prompts.items)
+    plan.layout.close(run, run / plan.layout.folder, plan.prompts.items)
     return drawn
 
 

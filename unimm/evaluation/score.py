@@ -27,7 +27,8 @@ class Pictures:
     """What lies in a folder: a picture per place, and what is not as it should be."""
 
     tiles: Mapping[Place, Tile]
-    missing: tuple[str, ...]
+    missing: Mapping[str, int]
+    """What is not there, and how many pictures that is."""
     extra: tuple[str, ...]
 
     def sizes(self) -> list[str]:
@@ -53,16 +54,19 @@ def find_pictures(
     layout.check(asked.samples)
     found = layout.find(folder, asked.items, asked.samples)
     _refuse(found, folder, allow_missing, allow_extra)
-    return Pictures(_of_one_size(found.tiles), tuple(found.missing), tuple(found.extra))
+    return Pictures(_of_one_size(found.tiles), found.missing, tuple(found.extra))
 
 
 def _refuse(found: Found, folder: Path, allow_missing: bool, allow_extra: bool) -> None:
+    odd = f"; of no prompt are {some(found.extra)}" if found.extra else ""
     if not found.tiles:
-        raise ValueError(f"{folder}: expected pictures such as {some(found.missing)}, found none of them")
+        raise ValueError(
+            f"{folder}: expected pictures such as {some(list(found.missing))}, found none of them{odd}"
+        )
     if found.missing and not allow_missing:
         raise ValueError(
-            f"{folder}: {len(found.missing)} pictures or folders of pictures are missing: "
-            f"{some(found.missing)}; --allow-missing scores what is there and says how much"
+            f"{folder}: {sum(found.missing.values())} pictures are missing: {some(list(found.missing))}{odd}; "
+            "--allow-missing scores what is there and says how much"
         )
     if found.extra and not allow_extra:
         raise ValueError(

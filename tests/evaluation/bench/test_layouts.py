@@ -33,7 +33,7 @@ def written(run, layout, asked, samples):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png(coloured(item.index, sample)))
         layout.finish(run, item, samples)
-    layout.close(run, asked)
+    layout.close(run, run / layout.folder, asked)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_what_is_written_is_found_again(layout, kind, samples, tmp_path):
     asked = items(kind)
     written(tmp_path, layout, asked, samples)
     found = layout.find(tmp_path / layout.folder, asked, samples)
-    assert (found.missing, found.extra) == ([], [])
+    assert (found.missing, found.extra) == ({}, [])
     assert set(found.tiles) == {(item.index, sample) for item in asked for sample in range(samples)}
     for (index, sample), tile in found.tiles.items():
         assert tile.open().tobytes() == coloured(index, sample).tobytes()
@@ -89,8 +89,30 @@ def test_holes_and_strangers_are_told(tmp_path):
     written(tmp_path, DPG, asked, 4)
     (tmp_path / "images" / "3.png").rename(tmp_path / "images" / "4.png")
     found = DPG.find(tmp_path / "images", asked, 4)
-    assert (found.missing, found.extra) == (["3.png"], ["4.png"])
+    assert (found.missing, found.extra) == ({"3.png": 4}, ["4.png"])
     assert set(found.tiles) == {(1, sample) for sample in range(4)}
+
+
+def test_pictures_that_the_official_script_would_pass_over_are_told(tmp_path):
+    asked = items("geneval")
+    written(tmp_path, GENEVAL, asked, 2)
+    samples = tmp_path / "images" / "00001" / "samples"
+    (samples / "00001.png").rename(samples / "00001.jpg")
+    (samples / "notes.txt").write_text("not a picture")
+    found = GENEVAL.find(tmp_path / "images", asked, 2)
+    assert found.missing == {"00001/samples/ (1 of 2 <number>.png)": 1}
+    assert found.extra == ["00001/samples/00001.jpg"]
+    (tmp_path / "images" / "00000").rename(tmp_path / "images" / "00007")
+    found = GENEVAL.find(tmp_path / "images", asked, 2)
+    assert found.missing == {"00000/": 2, "00001/samples/ (1 of 2 <number>.png)": 1}
+
+
+def test_two_folders_of_one_number_are_refused(tmp_path):
+    asked = items("geneval")
+    written(tmp_path, GENEVAL, asked, 1)
+    (tmp_path / "images" / "0001").mkdir()
+    with pytest.raises(ValueError, match="one folder per prompt, got 00001 and 0001, which are both number"):
+        GENEVAL.find(tmp_path / "images", asked, 1)
 
 
 def test_what_is_half_written_is_not_seen(tmp_path):
@@ -98,7 +120,7 @@ def test_what_is_half_written_is_not_seen(tmp_path):
     written(tmp_path, GENEVAL, asked, 1)
     (tmp_path / "images" / "00000" / "samples" / ".00001.png.123.partial").write_bytes(b"half")
     found = GENEVAL.find(tmp_path / "images", asked, 1)
-    assert (found.missing, found.extra) == ([], [])
+    assert (found.missing, found.extra) == ({}, [])
 
 
 def test_a_layout_says_how_many_pictures_it_holds():

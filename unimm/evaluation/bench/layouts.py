@@ -21,6 +21,8 @@ from unimm.latents.pixels import load_image
 
 IMAGES = "images"
 """The folder of a run that an official script is given."""
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+"""Endings of files that are pictures; official scripts read .png alone."""
 Place = tuple[int, int]
 """A prompt's index and a sample's number."""
 
@@ -30,7 +32,8 @@ class Found:
     """What a folder holds of what it should hold."""
 
     tiles: dict[Place, Tile] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
+    missing: dict[str, int] = field(default_factory=dict)
+    """Files or folders that are not there, and how many pictures each should hold."""
     extra: list[str] = field(default_factory=list)
 
 
@@ -43,8 +46,8 @@ class Layout:
     """Where one sample's own file lies, in the run's folder."""
     finish: Callable[[Path, Item, int], None]
     """`finish(run, item, samples)` makes what the samples of a prompt are made into, once all are there."""
-    close: Callable[[Path, Sequence[Item]], None]
-    """`close(run, items)` makes what lies beside all pictures."""
+    close: Callable[[Path, Path, Sequence[Item]], None]
+    """`close(folder, images, items)` makes what lies in a folder beside the one with all pictures."""
     find: Callable[[Path, Sequence[Item], int], Found]
     """`find(images, items, samples)` looks through a folder of pictures, ours or another project's."""
     counts: frozenset[int] | None = None
@@ -80,15 +83,23 @@ def _geneval_finish(run: Path, item: Item, samples: int) -> None:
 
 
 def _geneval_find(images: Path, items: Sequence[Item], samples: int) -> Found:
-    found, wanted = Found(), {item.index: item for item in items}
-    folders = {int(path.name): path for path in _inside(images) if path.is_dir() and path.name.isdigit()}
-    for index, path in sorted(folders.items()):
-        if index not in wanted:
-            found.extra.append(f"{path.name}/")
+    found, wanted = Found(), {item.index for item in items}
+    folders: dict[int, Path] = {}
+    for path in _inside(images):
+        if not (path.is_dir() and path.name.isdigit()):
+            continue
+        index = int(path.name)
+        if index in folders:
+            raise ValueError(
+                f"{images}: expected one folder per prompt, got {folders[index].name} and {path.name}, which "
+                f"are both number {index}; were two runs joined?"
+            )
+        folders[index] = path
+    found.extra = [f"{path.name}/" for index, path in sorted(folders.items()) if index not in wanted]
     for item in items:
         folder = folders.get(item.index)
         if folder is None:
-            found.missing.append(f"{item.name}/")
+            found.missing[f"{item.name}/"] = samples
             continue
         _check_metadata(folder, item)
         _numbered(found, folder / "samples", item, samples)
@@ -116,14 +127,16 @@ def _check_metadata(folder: Path, item: Item) -> None:
 
 
 def _numbered(found: Found, folder: Path, item: Item, samples: int) -> None:
-    """Take the files <digits>.png of a folder in their order."""
-    files = sorted(path for path in _inside(folder) if re.fullmatch(r"\d+\.png", path.name))
+    """Take the files <digits>.png of a folder in their order; other pictures are none of the benchmark's."""
+    there = [path for path in _inside(folder) if path.suffix.lower() in PICTURES]
+    files = sorted(path for path in there if re.fullmatch(r"\d+\.png", path.name))
     files.sort(key=lambda path: int(path.stem))
-    found.tiles |= {(item.index, sample): Tile(path) for sample, path in enumerate(files[:samples])}
-    found.extra += [f"{item.name}/samples/{path.name}" for path in files[samples:]]
-    found.missing += [
-        f"{item.name}/samples/ (sample {sample + 1} of {samples})" for sample in range(len(files), samples)
-    ]
+    taken = files[:samples]
+    found.tiles |= {(item.index, sample): Tile(path) for sample, path in enumerate(taken)}
+    found.extra += [f"{folder.parent.name}/{folder.name}/{path.name}" for path in there if path not in taken]
+    if len(taken) < samples:
+        name = f"{folder.parent.name}/{folder.name}/ ({len(taken)} of {samples} <number>.png)"
+        found.missing[name] = samples - len(taken)
 
 
 # DPG-Bench: <item_id>.png, a grid of 2 x 2; our single samples lie beside the folder of grids.
@@ -142,7 +155,7 @@ def _grid_finish(run: Path, item: Item, samples: int) -> None:
 
 def _grid_find(images: Path, items: Sequence[Item], samples: int) -> Found:
     parts = 4 if samples > 1 else 1
-    found = _by_name(images, items)
+    found = _by_name(images, items, samples)
     tiles = [(index, tile.path) for (index, _), tile in found.tiles.items()]
     found.tiles = {
         (index, sample): Tile(path, sample if parts > 1 else None, parts)
@@ -161,20 +174,20 @@ def _flat_sample(item: Item, sample: int) -> str:
 
 def _by_name(images: Path, items: Sequence[Item], samples: int = 1) -> Found:
     found, names = Found(), {f"{item.name}.png": item for item in items}
-    there = {path.name: path for path in _inside(images) if path.suffix.lower() in (".png", ".jpg", ".jpeg")}
+    there = {path.name: path for path in _inside(images) if path.suffix.lower() in PICTURES}
     found.extra = sorted(there.keys() - names.keys())
     for name, item in names.items():
         if name in there:
             found.tiles[item.index, 0] = Tile(there[name])
         else:
-            found.missing.append(name)
+            found.missing[name] = samples
     return found
 
 
-def _paths_by_prompt(run: Path, items: Sequence[Item]) -> None:
+def _paths_by_prompt(folder: Path, images: Path, items: Sequence[Item]) -> None:
     """Write the file that GenEval 2's script asks for: the path of the picture of every prompt."""
-    table = {item.prompt: str((run / _flat_sample(item, 0)).resolve()) for item in items}
-    write_whole(run / "image_filepath_data.json", json.dumps(table, indent=1))
+    table = {item.prompt: str((images / f"{item.name}.png").resolve()) for item in items}
+    write_whole(folder / "image_filepath_data.json", json.dumps(table, indent=1))
 
 
 # Candidates: every sample by itself, as many as are wanted, for any benchmark.
