@@ -40,7 +40,7 @@ def road(tmp_path_factory):
     ("stage", "names"),
     [
         ("encoder", {"pixels", "contrastive", "caption"}),
-        ("decoder", {"pixels", "perceptual"}),
+        ("decoder", {"pixels", "perceptual@encoder"}),
         ("joint", {"ce", "flow"}),
         ("instruct", {"ce", "flow"}),
     ],
