@@ -60,4 +60,6 @@ def _start_wandb(project: str, folder: Path, config: dict | None):
         raise ValueError(
             f"wandb_project: {project!r} needs wandb, which is not installed; install it, or leave this out"
         ) from None
-    return wandb.init(project=project, name=folder.name, id=folder.name, resume="allow", config=config)
+    return wandb.init(
+        project=project, name=folder.name, id=folder.name, dir=folder, resume="allow", config=config
+    )
