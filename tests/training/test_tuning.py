@@ -221,6 +221,15 @@ def test_pictures_that_look_the_same_are_refused(base, pairs, tmp_path):
         stage.step(batch._replace(loser=batch.winner), torch.Generator())
 
 
+def test_many_ranks_do_not_make_pairs(base, pairs, tmp_path, monkeypatch):
+    recipe = replace(
+        preferring(base, pairs, tmp_path / "run"), pairs=str(tmp_path / "made"), make=MakePairs(4)
+    )
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="before 2 ranks train"):
+        PreferenceStage(recipe)
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

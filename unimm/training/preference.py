@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -70,6 +71,12 @@ class PreferenceStage(TunedStage):
     def _pairs(self) -> list[Pair]:
         if self.recipe.make is None:
             return read_pairs(Path(self.recipe.pairs))
+        ranks = int(os.environ.get("WORLD_SIZE", "1"))
+        if ranks > 1 and not (Path(self.recipe.pairs) / "pairs.jsonl").exists():
+            raise ValueError(
+                f"make: expected pairs in {self.recipe.pairs} before {ranks} ranks train: one process makes "
+                "them; run this recipe once without torchrun, or name a .jsonl"
+            )
         with self.reference.used() as before:
             return made_pairs(before, self.recipe.make, Path(self.recipe.pairs))
 
