@@ -134,7 +134,7 @@ def _duplicates(found: Mapping[str, Any]) -> str:
     if not found["pictures"]:
         return "none, byte for byte"
     first = ", ".join(found["first"][0])
-    return f"{found['pictures']:,} pictures are in {found['samples']:,} samples; one is in {first}"
+    return f"{found['pictures']:,}, each in several of {found['samples']:,} samples, such as {first}"
 
 
 def _spread(values: Mapping[str, float], unit: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from unimm.data.samples import BrokenSample
@@ -48,8 +49,7 @@ class Arrows:
 
 @lru_cache(maxsize=8)
 def _opened(folder: Path) -> Any:
-    import datasets
-
+    datasets = hub_library()
     try:
         found = datasets.load_from_disk(str(folder))
     except Exception as error:  # see above
@@ -58,3 +58,16 @@ def _opened(folder: Path) -> Any:
         splits = ", ".join(found)
         raise ValueError(f"{folder}: expected one split, got {splits}; name {folder / next(iter(found))}")
     return found.with_format("arrow")  # or every picture would be decoded
+
+
+def hub_library() -> ModuleType:
+    """Return `datasets`, an extra.
+
+    Raises:
+        ImportError: not installed.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise ImportError("data: datasets is not installed; pip install 'unimm[train]'") from error
+    return datasets

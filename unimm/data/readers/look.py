@@ -16,6 +16,7 @@ from typing import Any
 
 from unimm.data.readers.arrow import MARK, Arrows
 from unimm.data.readers.folders import ENDINGS
+from unimm.data.readers.parquet import parquet_library
 from unimm.data.readers.tables import JSON_ENDINGS
 from unimm.data.readers.tars import split_name
 from unimm.data.samples import BrokenSample
@@ -141,9 +142,7 @@ def _first_json(path: Path) -> list[Mapping[str, Any]]:
 
 
 def _first_parquet(path: Path) -> list[Mapping[str, Any]]:
-    import pyarrow
-    import pyarrow.parquet
-
+    pyarrow = parquet_library()
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             return next((batch.to_pylist() for batch in islice(file.iter_batches(batch_size=1), 1)), [])

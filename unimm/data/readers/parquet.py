@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,7 @@ def build_index(path: Path, advance: Callable[[int], None]) -> Arrays:
     Raises:
         ValueError: not parquet.
     """
-    import pyarrow
-    import pyarrow.parquet
-
+    pyarrow = parquet_library()
     try:
         facts = pyarrow.parquet.read_metadata(path)
     except (pyarrow.ArrowException, OSError) as error:
@@ -68,8 +67,7 @@ class Parquets:
         Raises:
             BrokenSample: its group cannot be decoded.
         """
-        import pyarrow
-
+        pyarrow = parquet_library()
         file, group = self._groups[shard]
         try:
             table = _group(self.paths[file], group)
@@ -83,23 +81,19 @@ class Parquets:
 
 @lru_cache(maxsize=HELD)
 def _group(path: Path, group: int) -> Any:
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetFile(path) as file:
+    with parquet_library().parquet.ParquetFile(path) as file:
         return file.read_row_group(group, use_threads=False)
 
 
-def columns(path: Path) -> dict[str, str]:
-    """Return the columns of a parquet file and their types.
+def parquet_library() -> ModuleType:
+    """Return pyarrow with its parquet part, an extra.
 
     Raises:
-        ValueError: not parquet.
+        ImportError: not installed.
     """
-    import pyarrow
-    import pyarrow.parquet
-
     try:
-        schema = pyarrow.parquet.read_schema(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: not readable as parquet, cut short? ({error})") from error
-    return {name: str(schema.field(name).type) for name in schema.names}
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError("parquet: pyarrow is not installed; pip install 'unimm[train]'") from error
+    return pyarrow

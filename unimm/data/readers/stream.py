@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from unimm.data.readers.arrow import hub_library
 from unimm.data.samples import BrokenSample
 
 PREFIX = "hf://"
@@ -90,8 +91,7 @@ def hub_rows(
         subset: the name of one of its configurations.
         rows: how many there are, where it does not say itself.
     """
-    import datasets
-
+    datasets = hub_library()
     short = name.removeprefix(PREFIX).removeprefix("datasets/")
     load = partial(datasets.load_dataset, short, subset, split=split, revision=revision, streaming=True)
     return Streamed(short, load, rows)
