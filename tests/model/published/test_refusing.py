@@ -26,9 +26,12 @@ def edit(made, **changes):
     path.write_text(json.dumps(values))
 
 
+TOKENS, CHANNELS = 16, 24
+
+
 @pytest.fixture
 def made(tmp_path):
-    return make_official(tmp_path)
+    return make_official(tmp_path, random_codec(TOKENS, CHANNELS))
 
 
 @pytest.fixture
@@ -84,7 +87,7 @@ def test_missing_and_unexpected_tensors_are_all_listed(made):
     path = made.folder / "model.safetensors"
     state = load_file(path)
     del state["model.latent_queries"], state["model.layers.1.self_attn.k_proj.bias"]
-    save_file(state | {"model.latent_queries": torch.zeros(16, 32), "vision.x": torch.zeros(1)}, path)
+    save_file(state | {"model.latent_queries": torch.zeros(TOKENS, 32), "vision.x": torch.zeros(1)}, path)
     with pytest.raises(
         ValueError, match=r"missing: model.layers.1.self_attn.k_proj.bias; unexpected: vision.x"
     ):
@@ -143,7 +146,7 @@ def test_an_untied_head_that_is_absent_is_missing(tmp_path):
 
 
 def test_a_decoder_of_another_encoder_is_refused(made, tmp_path):
-    _, decoder = random_codec(16, 40).write(tmp_path / "other")
+    _, decoder = random_codec(TOKENS, 40).write(tmp_path / "other")
     with pytest.raises(
         ValueError, match="expected one for latents of 24 channels on a grid of 4, .* got one for 40"
     ):
@@ -151,13 +154,13 @@ def test_a_decoder_of_another_encoder_is_refused(made, tmp_path):
 
 
 def test_a_tower_of_other_latents_is_refused(made, tmp_path):
-    tower, _ = random_codec(16, 40).write(tmp_path / "other")
+    tower, _ = random_codec(TOKENS, 40).write(tmp_path / "other")
     with pytest.raises(ValueError, match="expected latents of 24 channels, .* got a tower of width 40"):
         load(made, vision_tower=tower)
 
 
 def test_a_tower_of_another_grid_is_refused(made, tmp_path):
-    tower, _ = random_codec(25, 24).write(tmp_path / "other")
+    tower, _ = random_codec(25, CHANNELS).write(tmp_path / "other")
     with pytest.raises(ValueError, match="expected 25 tokens as the encoder gives, got 4\\^2 = 16"):
         load(made, vision_tower=tower)
 
