@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image as PILImage
+from safetensors.torch import save_file
 
 from tests.model.small import VAE, small_model, small_tokenizer
 from unimm.data.skipped import read_skipped
 from unimm.data.talks import SourceSettings
-from unimm.training.instruct import InstructRecipe, InstructStage
-from unimm.training.joint import TalkData, TalkStage, talk_groups, talk_rows
+from unimm.training.instruct import InstructRecipe, InstructStage, instruct_groups
+from unimm.training.joint import DrawingSide, TalkData, TalkStage, fill_llm, talk_groups, talk_rows
 from unimm.training.log import read_metrics
 from unimm.training.loop import train
-from unimm.training.optim import OptimRecipe
+from unimm.training.optim import Optimizers, OptimRecipe, freeze_and_collect
 from unimm.training.recipe import TrainRecipe
+from unimm.training.stages import main
 
+RECIPE = Path(__file__).parents[2] / "configs/train/tiny_sources_instruct.yaml"
 NUM = 24
 BROKEN = 5
 
@@ -171,3 +175,53 @@ def test_the_instruct_stage_reads_sources(tmp_path, llava):
     given = replace(recipe(tmp_path, llava, num_steps=1, packing=True), start=str(tmp_path / "start"))
     train(given.train, InstructStage(given), given)
     assert read_metrics(given.train.output)[0]["loss"] > 0
+
+
+def test_the_recipe_for_tiny_runs(tmp_path, llava):
+    where = f"data.sources=[{{path: {llava / 'rows.json'}, format: scale_rae, images: ['{llava}'], "
+    where += f"options: {{cache: '{tmp_path}'}}}}]"
+    changes = ("train.num_steps=1", "train.batch_size=6", "train.threads=1", "noise_draws=1", where)
+    main("instruct", [str(RECIPE), f"train.output={tmp_path / 'run'}", *changes])
+    [record] = read_metrics(tmp_path / "run")
+    assert record["loss"] > 0
+    assert record["tokens_per_second"] > 0
+    assert (tmp_path / "run" / "model" / "config.json").is_file()
+
+
+def test_the_projector_may_learn_alone(tmp_path, llava):
+    model = small_model()
+    given = replace(recipe(tmp_path, llava), trains="projector")
+    learning = {
+        member.name.split(".")[1]
+        for member in freeze_and_collect({"model": model}, instruct_groups(model, given))
+    }
+    assert learning == {"projector"}
+    with pytest.raises(ValueError, match="trains.*did you mean 'projector'"):
+        replace(given, trains="projektor")
+
+
+def test_the_dit_may_have_a_rate_and_betas_of_its_own():
+    model, side = small_model(), DrawingSide(10.0, (0.9, 0.95))
+    members = freeze_and_collect({"model": model}, talk_groups(model, "adamw", side))
+    optim = OptimRecipe(lr=1e-3, betas=(0.9, 0.999))
+    groups = Optimizers(members, optim).all["adamw"].param_groups
+    of = {id(p): (group["lr"], group["betas"]) for group in groups for p in group["params"]}
+    for member in members:
+        is_dit = member.name.startswith("model.dit.")
+        assert of[id(member.parameter)] == ((1e-2, (0.9, 0.95)) if is_dit else (1e-3, (0.9, 0.999)))
+
+
+def test_a_published_language_model_fills_ours_but_for_rows_beyond_its_vocabulary(tmp_path):
+    ours, theirs = small_model().llm, small_model(seed=1).llm
+    wider = torch.nn.Embedding(320, 16)
+    wider.weight.data[:300] = theirs.model.embed_tokens.weight.data
+    state = {**theirs.state_dict(), "model.embed_tokens.weight": wider.weight.detach()}
+    state.pop("lm_head.weight")
+    save_file({name: x.contiguous() for name, x in state.items()}, tmp_path / "model.safetensors")
+    fill_llm(ours, str(tmp_path))
+    for name, x in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], x), name
+    del state["model.norm.weight"]
+    save_file({name: x.contiguous() for name, x in state.items()}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="model.norm.weight"):
+        fill_llm(ours, str(tmp_path))

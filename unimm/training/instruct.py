@@ -6,9 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from unimm.training.joint import TalkData, TalkStage, talk_groups, talk_rows
+from unimm.model.unimm import UniMM
+from unimm.tables import expect_known
+from unimm.training.joint import DrawingSide, TalkData, TalkStage, talk_groups, talk_rows
 from unimm.training.opening import open_model
-from unimm.training.recipe import TrainRecipe
+from unimm.training.recipe import FROZEN, Group, TrainRecipe
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,24 @@ class InstructRecipe:
     flow_weight: float = 2.0
     matrices: Literal["adamw", "muon"] = "muon"  # optimiser of the weights inside; DeepSpeed takes adamw
     profile: str = "standard"  # whose labels are trained on; "reference": newlines and turn marks too
+    trains: str = "all"  # of TRAINED: who learns
+    drawing: DrawingSide = DrawingSide()
+
+    def __post_init__(self) -> None:
+        expect_known("trains", self.trains, TRAINED)
+
+
+TRAINED: dict[str, tuple[str, ...] | None] = {"all": None, "projector": ("projector",)}
+"""Who learns. Visual instruction tuning (Liu et al. 2023) teaches the projector alone the LLM's language
+first, and then all rooms."""
+
+
+def instruct_groups(model: UniMM, recipe: InstructRecipe) -> dict[str, Group]:
+    """Return who learns: of what the joint stage trains, all or the rooms that are named."""
+    whole, rooms = talk_groups(model, recipe.matrices, recipe.drawing), TRAINED[recipe.trains]
+    if rooms is None:
+        return whole
+    return {"model": FROZEN, **{f"model.{room}": Group(optimizer=recipe.matrices) for room in rooms}}
 
 
 class InstructStage(TalkStage):
@@ -37,7 +57,7 @@ class InstructStage(TalkStage):
         super().__init__(
             model,
             talk_rows(recipe, model),
-            talk_groups(model, recipe.matrices),
+            instruct_groups(model, recipe),
             recipe.noise_draws,
             recipe.flow_weight,
         )

@@ -16,6 +16,7 @@ from unimm.latents.vae import VAE
 from unimm.latents.vae_folder import fill_vae
 from unimm.llm.attention import train_short_rows
 from unimm.model.config import ModelSettings, UniMMConfig
+from unimm.model.loading import find_folder
 from unimm.model.unimm import UniMM
 from unimm.text.tokenizer import load_tokenizer
 from unimm.training.decoder import trained
@@ -25,12 +26,21 @@ from unimm.training.recipe import FROZEN, Group, TrainRecipe
 from unimm.training.sharding import fill, gathered
 from unimm.training.source_rows import source_rows
 from unimm.training.world_rows import Recipe, Rows, TalkData, world_rows
+from unimm.weights.shards import stored_tensors
 
 _SAMPLE_PROMPTS = (
     "a photo of a red circle", "a star", "a blue square and a yellow heart", "two green stars",
     "three white hearts", "a black cross left of a pink moon", "a triangle above a square",
     "four orange squares on a slate background",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DrawingSide:
+    """How the DiT is trained where it is not as the rest: Scale-RAE's takes ten times the rate."""
+
+    lr_scale: float = 1.0
+    betas: tuple[float, float] | None = None  # of AdamW
 
 
 @dataclass(frozen=True)
@@ -42,12 +52,14 @@ class JointRecipe:
     model: ModelSettings
     tokenizer: str  # folder
     codec_run: str  # run folder of the decoder stage: encoder, and of a RAE statistics and decoder
+    llm: str | None = None  # folder or hub id of a Qwen2 to begin from; null: fresh weights
     vae: str | None = None  # folder of a published VAE, for a model that draws in its latents
     noise_draws: int = 4  # noise and time draws per picture; the LLM runs once for all
     flow_weight: float = 2.0
     matrices: Literal["adamw", "muon"] = "muon"  # optimiser of the weights inside; DeepSpeed takes adamw
     allow_narrow: bool = False  # train a DiT narrower than its latents all the same
     profile: str = "standard"  # whose labels are trained on; "reference": newlines and turn marks too
+    drawing: DrawingSide = DrawingSide()
 
 
 @dataclass
@@ -115,14 +127,18 @@ class TalkStage:
         write_shell(self.model, run)
 
 
-def talk_groups(model: UniMM, matrices: Literal["adamw", "muon"]) -> dict[str, Group]:
+def talk_groups(
+    model: UniMM, matrices: Literal["adamw", "muon"], drawing: DrawingSide = DrawingSide()
+) -> dict[str, Group]:
     """Return who learns: all but the codec; lookups and outputs by AdamW, matrices by what is asked for."""
+    side = {"lr_scale": drawing.lr_scale, "betas": drawing.betas}
     wanted = {
+        "dit": Group(optimizer=matrices, **side),
         "llm.model.embed_tokens": Group(),
         "queries": Group(),
-        "dit.embed": Group(),
-        "dit.head_embed": Group(),
-        "dit.final.out": Group(),
+        "dit.embed": Group(**side),
+        "dit.head_embed": Group(**side),
+        "dit.final.out": Group(**side),
         "encoder": FROZEN,
         "decoder": FROZEN,
         "drawn": FROZEN,
@@ -144,14 +160,33 @@ class JointStage(TalkStage):
         refuse_narrow(recipe.model.dit, recipe.allow_narrow)
         model = UniMM(UniMMConfig(recipe.model))
         model.tokenizer = load_tokenizer(recipe.tokenizer)
+        if recipe.llm is not None:
+            fill_llm(model.llm, recipe.llm)
         fill_codec(model, recipe.codec_run, recipe.vae)
         super().__init__(
             model,
             talk_rows(recipe, model),
-            talk_groups(model, recipe.matrices),
+            talk_groups(model, recipe.matrices, recipe.drawing),
             recipe.noise_draws,
             recipe.flow_weight,
         )
+
+
+def fill_llm(llm: nn.Module, name: str) -> None:
+    """Fill a language model from a published Qwen2 of its sizes.
+
+    Published ones have rows beyond their vocabulary, for even sizes: those that ours lacks are left out.
+
+    Raises:
+        FileNotFoundError: no such folder or hub model.
+        ValueError: weights that are missing, unexpected or misshapen, or fewer rows than ours.
+    """
+    folder = find_folder(name)
+    found = dict(stored_tensors(folder))
+    for table in ("model.embed_tokens.weight", "lm_head.weight"):
+        if table in found:
+            found[table] = found[table][: llm.config.vocab_size]
+    fill(llm, found, str(folder), llm.all_tied_weights_keys)
 
 
 def fill_codec(model: UniMM, codec_run: str, vae: str | None) -> None:

@@ -91,18 +91,20 @@ def _longest_prefix(name: str, groups: Mapping[str, Group]) -> str | None:
 
 
 def parameter_groups(members: list[Member], optim: OptimRecipe) -> list[dict]:
-    """Parameter groups of torch, one for each (lr scale, decays); `scale` is kept beside `lr`."""
-    buckets: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    """Parameter groups of torch, one for each (lr scale, decays, betas); `scale` is kept beside `lr`."""
+    buckets: dict[tuple[float, bool, tuple[float, float] | None], list[nn.Parameter]] = {}
     for member in members:
-        buckets.setdefault((member.group.lr_scale, member.decays), []).append(member.parameter)
+        betas = None if member.is_muon else member.group.betas
+        buckets.setdefault((member.group.lr_scale, member.decays, betas), []).append(member.parameter)
     return [
         {
             "params": params,
             "lr": optim.lr * scale,
             "scale": scale,
             "weight_decay": optim.weight_decay * decays,
+            **({} if betas is None else {"betas": betas}),
         }
-        for (scale, decays), params in buckets.items()
+        for (scale, decays, betas), params in buckets.items()
     ]
 
 

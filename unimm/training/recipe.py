@@ -14,6 +14,7 @@ class Group:
 
     lr_scale: float = 1.0  # times `OptimRecipe.lr`; 0 freezes
     optimizer: Literal["adamw", "muon"] = "adamw"  # muon takes the 2-D weights of the group, adamw the rest
+    betas: tuple[float, float] | None = None  # of adamw; null: `OptimRecipe.betas`
 
     def __post_init__(self):
         if self.lr_scale < 0:
