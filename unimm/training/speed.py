@@ -161,7 +161,13 @@ def measure(
         plan: what and how.
         on_round: called with (round, task) before each run; round 0 is the warm-up.
     """
-    yardstick, *work = tasks(body, plan)
+    return compared(*tasks(body, plan), plan=plan, on_round=on_round)
+
+
+def compared(
+    yardstick: Task, *work: Task, plan: SpeedPlan, on_round: Callable[[int, str], None] | None = None
+) -> list[Speed]:
+    """Return the speeds of a yardstick and of work, each run between two runs of the yardstick."""
     for turn in range(plan.repeats + 1):
         before = _seconds(yardstick, turn, plan, on_round)
         for task in work:
@@ -199,7 +205,7 @@ def tasks(body: nn.Module, plan: SpeedPlan) -> Iterator[Task]:
     trained = with_random_weights(body).to(device)
     drawn = trained if dtype == torch.float32 else deepcopy(trained).to(dtype)
     given = example(body.config, plan.batch, device)
-    yield _yardstick(*largest_product(trained, given), dtype, device)
+    yield matmul_task(*largest_product(trained, given), dtype, device)
     training, velocity = trained, drawn
     if plan.compile:
         training, velocity = torch.compile(trained), torch.compile(drawn)
@@ -268,7 +274,8 @@ def largest_product(body: nn.Module, given: Example) -> tuple[int, int, int]:
     return max(found, key=lambda shape: shape[0] * shape[1] * shape[2])
 
 
-def _yardstick(rows: int, inner: int, outer: int, dtype: torch.dtype, device: torch.device) -> Task:
+def matmul_task(rows: int, inner: int, outer: int, dtype: torch.dtype, device: torch.device) -> Task:
+    """Return a matrix product as a yardstick, repeated so often that clocks settle."""
     left = torch.randn(rows, inner, device=device, dtype=dtype)
     right = torch.randn(outer, inner, device=device, dtype=dtype)
     out = torch.empty(rows, outer, device=device, dtype=dtype)

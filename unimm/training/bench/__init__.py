@@ -1,0 +1,1 @@
+"""Measurements of training: `tools/bench_train.py` runs them."""
