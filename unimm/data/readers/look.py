@@ -80,16 +80,21 @@ class Look:
 
     @cached_property
     def tables(self) -> Mapping[Path, list[Mapping[str, Any]]]:
-        """Files of rows, or the one folder of Arrow files, with their first rows."""
+        """Files of rows, or the one folder of Arrow files, with their first rows.
+
+        The parquet files of a folder are taken for parts of one table: only the first is opened.
+        """
         if (self.path / MARK).is_file():
             return {self.path: self._guarded(self.path, _first_arrow)}
-        found = self.ending(*JSON_ENDINGS, ".parquet")
-        peek = {".parquet": _first_parquet}
-        return {
-            path: self._guarded(path, peek.get(path.suffix.lower(), _first_json))
-            for path in found
-            if path.name != MANIFEST
-        }
+        found, parts = {}, {}
+        for path in self.ending(*JSON_ENDINGS, ".parquet"):
+            if path.suffix.lower() == ".parquet":
+                if path.parent not in parts:
+                    parts[path.parent] = self._guarded(path, _first_parquet)
+                found[path] = parts[path.parent]
+            elif path.name != MANIFEST:
+                found[path] = self._guarded(path, _first_json)
+        return found
 
     @cached_property
     def tars(self) -> Mapping[Path, Mapping[str, Any]]:
@@ -144,7 +149,7 @@ def _first_json(path: Path) -> list[Mapping[str, Any]]:
 def _first_parquet(path: Path) -> list[Mapping[str, Any]]:
     pyarrow = parquet_library()
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
             return next((batch.to_pylist() for batch in islice(file.iter_batches(batch_size=1), 1)), [])
     except pyarrow.ArrowException as error:
         raise ValueError(f"not readable as parquet ({error})") from error
