@@ -99,6 +99,7 @@ def main(stage: str, arguments: Sequence[str]) -> Result:
         ValueError: an unknown stage, no file, or a recipe that cannot be.
     """
     expect_known("stage", stage, STAGES)
+    arguments = [word for word in arguments if not word.startswith("--local_rank=")]  # of `deepspeed`
     if not arguments or "=" in arguments[0]:
         raise ValueError(f"train {stage}: expected a recipe (a YAML file) first, got {list(arguments)}")
     recipe_class, stage_class = STAGES[stage]()
