@@ -81,7 +81,7 @@ def test_an_interrupted_run_ends_in_the_pictures_of_one_that_was_not(tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_leaves_whole_pictures_and_goes_on(tmp_path):
     script = """
-        import os, signal, sys, types
+        import os, signal, sys, time, types
         from pathlib import Path
 
         sys.modules["tests"] = types.ModuleType("tests")  # installed packages may bring one of that name
@@ -91,6 +91,8 @@ def test_a_killed_run_leaves_whole_pictures_and_goes_on(tmp_path):
         class Painter(painter.Painter):
             def generate_image(self, prompt, **options):
                 if self.drawn >= 8:
+                    while not any(Path(sys.argv[1]).rglob("samples/0*.png")):
+                        time.sleep(0.01)  # another thread writes
                     os.kill(os.getpid(), signal.SIGKILL)
                 return super().generate_image(prompt, **options)
 

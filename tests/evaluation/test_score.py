@@ -249,7 +249,7 @@ def test_the_card_says_all_that_was_measured(run):
     assert card["prompts"]["template"] == "{prompt}"
     assert card["prompts"]["rewritten"] is False
     assert card["resolution"] == ["80x80"]
-    assert card["scorer"] == {"name": "geneval", "version": 1, "protocol": "official"}
+    assert card["scorer"] == {"name": "geneval", "version": 1, "protocol": "official", "rules": {}}
     made = card["generation"]
     assert (made["seed"], made["samples"], made["sampling"]["steps"]) == (0, 1, 2)
     assert made["model"]["dtype"] == "float32"
@@ -284,3 +284,81 @@ def test_an_unknown_file_option_is_refused(run, tmp_path):
 def test_records_refuse_what_json_cannot_say(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         append_lines(tmp_path / "x.jsonl", [{"score": float(np.nan)}])
+
+
+class Blind:
+    """A detector that knows other things, and one that does not say what it knows."""
+
+    def __init__(self, labels=None):
+        self.name = "blind"
+        if labels is not None:
+            self.labels = labels
+
+    def detect(self, images):
+        return OracleDetector(Defects(miss=1.0)).detect(images)
+
+
+def test_a_detector_that_can_name_none_of_the_things_asked_for_is_refused(run):
+    items = kept_prompts(run).items
+    asked = {clause["class"] for item in items for clause in item.facts["include"]}
+    with pytest.raises(
+        ValueError, match=r"--detector: blind knows 2 classes, not .*12 of 12 prompts"
+    ) as told:
+        scored(run, judges=ORACLES | {"detector": Blind(("dog", "cat"))})
+    assert all(f"{name!r}" in str(told.value) for name in sorted(asked)[:5])
+    assert not (run / "records.jsonl").exists()
+    assert means(scored(run, judges=ORACLES | {"detector": Blind()}))["overall"] == 0
+
+
+def test_a_classifier_without_a_colour_asked_for_is_refused(run):
+    classifier = OracleColors()
+    classifier.palette = ("red", "orange")
+    with pytest.raises(ValueError, match="--classifier: oracle knows 2 colours, not "):
+        scored(run, judges=ORACLES | {"classifier": classifier})
+
+
+def test_numbers_of_the_rules_change_the_score_and_its_name(run):
+    card = scored(run, options=Options({}, rules={"threshold": 0.985, "max_objects": 16}))
+    assert card["metric"] == "world(threshold=0.985)@oracle"
+    assert card["scorer"]["rules"] == {"threshold": 0.985}  # that the oracle's 0.98 does not reach
+    assert {name for name, mean in means(card).items() if mean} == {
+        "counting",
+        "image_accuracy",
+        "prompt_accuracy",
+        "overall",
+    }
+    assert measured(run).scored.metrics() == pytest.approx(means(card))
+    counted = Counting()
+    assert scored(run, judges=ORACLES | {"detector": counted})["metric"] == "world@oracle"
+    assert counted.seen == 12  # other rules colour other things, so nothing is taken over
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({"treshold": 0.5}, "did you mean 'threshold'"),
+        ({"threshold": 3}, "--rule threshold: expected a number from 0.0 to 1.0, got 3"),
+        ({"max_objects": 2.5}, "--rule max_objects: expected a whole number from 1"),
+    ],
+)
+def test_rules_that_are_none_are_refused(run, rules, said):
+    with pytest.raises(ValueError, match=said):
+        scored(run, options=Options({}, rules=rules))
+
+
+def test_what_is_wrong_is_told_before_a_judge_is_loaded(run):
+    def judges():
+        raise AssertionError("loaded")
+
+    with pytest.raises(ValueError, match="--protocol: expected one of official, verdicts, got 'oficial'"):
+        scored(run, judges=judges, options=Options({}, protocol="oficial"))
+    shutil.rmtree(run / "images" / "00001")
+    with pytest.raises(ValueError, match="1 pictures are missing"):
+        scored(run, judges=judges)
+
+
+def test_how_others_worded_their_prompts_is_not_claimed(run, tmp_path):
+    card = scored(run / "images", tmp_path / "card", prompts=kept_prompts(run))
+    assert (card["prompts"]["template"], card["prompts"]["rewritten"]) == ("unknown", "unknown")
+    assert "rewritten or not: unknown" in markdown(card)
+    assert "prompts as published" in markdown(scored(run))

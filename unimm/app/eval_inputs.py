@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,16 +85,33 @@ def judges_of(benchmark: Benchmark, named: dict[str, str | None], offered: dict[
     if odd:
         needed = ", ".join(f"--{role}" for role in benchmark.roles)
         raise ValueError(f"--{odd[0]}: {benchmark.name} asks {needed}, got {named[odd[0]]!r}")
-    judges = {}
-    for role, kind in benchmark.roles.items():
-        spec = named[role] or benchmark.defaults.get(role)
+    specs = {role: named[role] or benchmark.defaults.get(role) for role in benchmark.roles}
+    for role, spec in specs.items():
         if spec is None:
             raise ValueError(
-                f"--{role}: {benchmark.name} needs one, such as {', '.join(JUDGES[kind])} "
+                f"--{role}: {benchmark.name} needs one, such as {', '.join(JUDGES[benchmark.roles[role]])} "
                 "(see `unimm eval judges`)"
             )
-        judges[role] = load_judge(kind, spec, offered)
-    return judges
+    return {role: load_judge(benchmark.roles[role], spec, offered) for role, spec in specs.items()}
+
+
+def rules_of(told: Sequence[str] | None) -> dict[str, float]:
+    """Return numbers by name of texts such as "threshold=0.4".
+
+    Raises:
+        ValueError: another form, or a name that stands twice.
+    """
+    rules: dict[str, float] = {}
+    for text in told or ():
+        name, _, number = text.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            raise ValueError(f"--rule: expected NAME=NUMBER such as threshold=0.4, got {text!r}") from None
+        if name in rules:
+            raise ValueError(f"--rule: expected {name} once, got {rules[name]:g} and {value:g}")
+        rules[name] = value
+    return rules
 
 
 def place_for(folder: Path, benchmark: Benchmark) -> Path:

@@ -32,4 +32,12 @@ JudgeName = Annotated[
 ]
 Questions = Annotated[Path | None, typer.Option(help="Of DPG-Bench: dpg_bench.csv.")]
 Request = Annotated[Path | None, typer.Option(help="Of WISE: the words that the judge is asked with.")]
+Rule = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rule",
+        help="A number of GenEval's rules, such as counting_threshold=0.5 or max_overlap=0.9; "
+        "repeat it for several. It stands in the metric's key.",
+    ),
+]
 Protocol = Annotated[str | None, typer.Option(help="The scorer's rules, such as official or fixed.")]

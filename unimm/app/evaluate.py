@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from unimm.app.eval_inputs import (
     load_model,
     place_for,
     prompts_of,
+    rules_of,
     short_name,
     source_of,
 )
@@ -33,6 +35,7 @@ from unimm.app.eval_options import (
     Rank,
     Request,
     Revision,
+    Rule,
     Samples,
     Soft,
     Split,
@@ -141,6 +144,7 @@ def score_pictures(
     questions: Questions = None,
     request: Request = None,
     protocol: Protocol = None,
+    rule: Rule = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Score a folder with holes; n is shown.")
     ] = False,
@@ -161,10 +165,20 @@ def score_pictures(
     benchmark, found = asked_of(folder, bench, source)
     roles = {"detector": detector, "classifier": classifier, "vqa": vqa, "soft": soft, "judge": judge}
     files = files_of(questions=questions, request=request)
-    options = Options(files, allow_other_prompts, allow_missing, allow_extra, protocol, samples, batch_size)
+    options = Options(
+        files,
+        allow_other_prompts,
+        allow_missing,
+        allow_extra,
+        protocol,
+        samples,
+        batch_size,
+        rules_of(rule),
+    )
     place = out or place_for(folder, benchmark)
     share = Share.of_environment(rank, world_size)
-    judges = judges_of(benchmark, roles, {"device": device, "cache": place / f"replies-{share.rank}.jsonl"})
+    offered = {"device": device, "cache": place / f"replies-{share.rank}.jsonl"}
+    judges = partial(judges_of, benchmark, roles, offered)
     card = score_folder(benchmark, folder, place, found, judges, options, share)
     if card is None:
         print(f"share {share.rank} of {share.world_size} is judged; the last share writes the card: {place}")

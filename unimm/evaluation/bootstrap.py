@@ -131,15 +131,22 @@ class _Table:
         return {(self.groups[row], self.tasks[column]) for row, column in zip(rows, columns, strict=True)}
 
     def counts(self) -> dict[str, int]:
-        """Return how many items each task has, and each total: those of the tasks that it follows from."""
+        """Return how many items each task has, and each total: those of the tasks that it follows from.
+
+        Tasks of the same groups are measures of the same items, which count once.
+        """
         sizes = {task: int(size) for task, size in zip(self.tasks, self.sizes.sum(0), strict=True)}
+        groups = {task: (self.sizes[:, column] > 0).tobytes() for column, task in enumerate(self.tasks)}
         even = {task: np.full(1, 0.5) for task in self.tasks}
         totals = self.scored.combine(even)
         moved = {task: self.scored.combine({**even, task: np.full(1, 0.6)}) for task in self.tasks}
-        follows = {
-            name: sum(size for task, size in sizes.items() if moved[task][name] != totals[name])
-            for name in totals
-        }
+        follows: dict[str, int] = {}
+        for name in totals:
+            most: dict[bytes, int] = {}
+            for task in self.tasks:
+                if moved[task][name] != totals[name]:
+                    most[groups[task]] = max(most.get(groups[task], 0), sizes[task])
+            follows[name] = sum(most.values())
         return {**sizes, **follows}
 
     def resampled(self, seed: int, resamples: int) -> Iterator[np.ndarray]:

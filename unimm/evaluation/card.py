@@ -16,7 +16,7 @@ from unimm.evaluation.scorers import SCORERS
 from unimm.evaluation.whole import read_json, write_whole
 
 FILE = "card.json"
-FORMAT = 1
+FORMAT = 2
 UNKNOWN = "unknown"
 """What is said of pictures that came without a run's file."""
 
@@ -45,12 +45,12 @@ def make_card(
     leaves = intervals(scored)
     return {
         "format": FORMAT,
-        "metric": metric(benchmark, protocol, judge),
+        "metric": metric(benchmark, protocol, judge, asked.rules),
         "benchmark": benchmark.name,
         "scale": benchmark.scale,
         "scores": {name: leaf.to_dict() for name, leaf in leaves.items()},
         "n": len(pictures.tiles),
-        "prompts": {**prompts, "template": (run or {}).get("prompts", {}).get("template", UNKNOWN)},
+        "prompts": prompts | _worded(run),
         "images_per_prompt": asked.samples,
         "unparsed": scored.unparsed,
         "failed": scored.failed,
@@ -58,20 +58,34 @@ def make_card(
         "missing": sum(pictures.missing.values()),
         "extra": len(pictures.extra),
         "resolution": pictures.sizes(),
-        "scorer": {"name": scorer.name, "version": scorer.version, "protocol": protocol},
+        "scorer": {
+            "name": scorer.name,
+            "version": scorer.version,
+            "protocol": protocol,
+            "rules": dict(asked.rules),
+        },
         "judge": judge,
         "inputs": asked.inputs,
+        "files": {name: dict(file) for name, file in asked.files.items()},
         "generation": _generation(run),
         "software": software(),
         "date": now(),
     }
 
 
-def metric(benchmark: Benchmark, protocol: str, judge: str) -> str:
-    """Return the metric's key, such as "geneval@oracle"; a protocol that is not the default is in it."""
+def metric(benchmark: Benchmark, protocol: str, judge: str, rules: Mapping[str, float] | None = None) -> str:
+    """Return the metric's key, such as "geneval@oracle"; what is not the default or official is in it."""
     default = next(iter(SCORERS[benchmark.scorer].protocols))
     name = benchmark.name if protocol == default else f"{benchmark.name}-{protocol}"
-    return f"{name}@{judge}"
+    told = ",".join(f"{rule}={value:g}" for rule, value in sorted((rules or {}).items()))
+    return f"{name}{f'({told})' if told else ''}@{judge}"
+
+
+def _worded(run: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return how prompts were put to the model; of another project's pictures nobody knows."""
+    if run is None:
+        return {"template": UNKNOWN, "rewritten": UNKNOWN}
+    return {"template": run["prompts"]["template"]}
 
 
 def _generation(run: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -98,7 +112,9 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{folder}: expected a scored folder with {FILE}, found none; score it first")
     card = read_json(path)
     if card.get("format") != FORMAT:
-        raise ValueError(f"{path}: expected a card of format {FORMAT}, got {card.get('format')!r}")
+        raise ValueError(
+            f"{path}: expected a card of format {FORMAT}, got {card.get('format')!r}; score it again"
+        )
     return card
 
 
@@ -109,7 +125,12 @@ def leaf_of(card: Mapping[str, Any], name: str) -> Leaf:
 
 def headline(card: Mapping[str, Any]) -> str:
     """Return the name of the score that people quote."""
-    return quoted(card["scores"])
+    return card.get("headline") or quoted(card["scores"])
+
+
+def scale_of(card: Mapping[str, Any], name: str) -> float:
+    """Return what a score is multiplied with where it is shown."""
+    return card.get("scales", {}).get(name, card["scale"])
 
 
 def quoted(names: Iterable[str]) -> str:
@@ -133,7 +154,7 @@ def said(leaf: Leaf, scale: float) -> str:
 def markdown(card: Mapping[str, Any]) -> str:
     """Return the scores as a table for terminals and pages alike, then what must be said with them."""
     rows = [("", f"{card['metric']}, %", "n")]
-    rows += [(name, said(leaf, card["scale"]), str(leaf.n)) for name, leaf in rows_of(card)]
+    rows += [(name, said(leaf, scale_of(card, name)), str(leaf.n)) for name, leaf in rows_of(card)]
     return "\n".join([*aligned(rows, left=(0,)), "", *notes(card)])
 
 
@@ -162,11 +183,15 @@ def notes(card: Mapping[str, Any]) -> list[str]:
     """Return lines that say of what the numbers are."""
     prompts = card["prompts"]
     known = prompts["known"] or "NOT the recorded prompts"
-    words = "rewritten" if prompts["rewritten"] else "as published"
+    words = {True: "rewritten", False: "as published"}.get(prompts["rewritten"], "rewritten or not: unknown")
     lines = [
         f"n = {card['n']} pictures: {card['images_per_prompt']} for each of {prompts['used']} prompts of "
         f"{prompts['total']} ({known}; sha256 {prompts['sha256'][:12]})",
         f"template {prompts['template']!r}; prompts {words}",
+    ]
+    lines += [
+        f"{name}: {file['known'] or 'NOT a recorded file'} (sha256 {file['sha256'][:12]})"
+        for name, file in card["files"].items()
     ]
     counted = {name: card[name] for name in ("failed", "unparsed", "extra")}
     counted |= {"missing pictures": card["missing"]} | card["left_out"]

@@ -94,6 +94,7 @@ def curve(
     """
     run = read_run(folder)
     asked = asked_for(benchmark, prompts, max(counts), options)
+    benchmark.check(judges, asked.items)
     pictures = find_pictures(CANDIDATES, folder / CANDIDATES.folder, asked)
     made = judge(benchmark, pictures, asked, judges, Records(folder / RECORDS), options.batch_size)
     assert made is not None  # all of it was this process's share
@@ -105,7 +106,7 @@ def curve(
         for name, scores in {**choosers, ORACLE: best}.items()
     }
     return Curve(
-        metric(benchmark, protocol_of(benchmark, asked), judge_name(benchmark, judges)),
+        metric(benchmark, protocol_of(benchmark, asked), judge_name(benchmark, judges), asked.rules),
         benchmark.scale,
         tuple(counts),
         len(prompts.items),

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from unimm.evaluation.bootstrap import Leaf
-from unimm.evaluation.card import headline, leaf_of, notes, rows_of, said
+from unimm.evaluation.card import headline, leaf_of, notes, rows_of, said, scale_of
 
 SIDE = 240  # pixels; larger pictures are shrunk, so that a page of hundreds stays small
 PER_TASK = 24  # pictures shown
@@ -44,7 +44,7 @@ def card_page(card: Mapping[str, Any], shown: Sequence[Shown], total: int) -> st
     quoted = headline(card)
     body = f"""<h1>{escape(card["metric"])}</h1>
 <p class="quiet">{escape(_made_by(card))}</p>
-<p class="big">{said(leaf_of(card, quoted), card["scale"])}</p>
+<p class="big">{said(leaf_of(card, quoted), scale_of(card, quoted))}</p>
 <p class="quiet">{escape(quoted)}, per cent, with its 95 % interval</p>
 {"".join(f"<p>{escape(line)}</p>" for line in notes(card))}
 <h2>Scores</h2>
@@ -86,14 +86,18 @@ def score_table(card: Mapping[str, Any]) -> str:
         kind = ' class="total"' if name == headline(card) else ""
         rows.append(
             f"<tr{kind}><td>{escape(name.replace('_', ' '))}</td>"
-            f'<td class="number">{said(leaf, card["scale"])}</td><td>{_bar(leaf, card["scale"])}</td>'
+            f'<td class="number">{said(leaf, scale_of(card, name))}</td>'
+            f"<td>{_bar(leaf, scale_of(card, name))}</td>"
             f'<td class="number">{leaf.n}</td></tr>'
         )
-    head = "<tr><th>task</th><th>per cent [95 % interval]</th><th></th><th>n</th></tr>"
+    unit = "per cent" if card["scale"] == 100 or "scales" not in card else "points, accuracies in per cent"
+    head = f'<tr><th>task</th><th class="number">{unit} [95 %]</th><th></th><th class="number">n</th></tr>'
     return f"<table>{head}{''.join(rows)}</table>"
 
 
 def _bar(leaf: Leaf, scale: float) -> str:
+    if scale * leaf.high > 100:  # points, whose full marks differ from row to row
+        return ""
     low, mean, high = (min(100.0, max(0.0, scale * value)) for value in (leaf.low, leaf.mean, leaf.high))
     return (
         f'<div class="track"><i style="left:{low:.2f}%;width:{high - low:.2f}%"></i>'

@@ -65,8 +65,8 @@ def _refuse(found: Found, folder: Path, allow_missing: bool, allow_extra: bool) 
         )
     if found.missing and not allow_missing:
         raise ValueError(
-            f"{folder}: {sum(found.missing.values())} pictures are missing: {some(list(found.missing))}{odd}; "
-            "--allow-missing scores what is there and says how much"
+            f"{folder}: {sum(found.missing.values())} pictures are missing: {some(list(found.missing))}{odd}"
+            "; --allow-missing scores what is there and says how much"
         )
     if found.extra and not allow_extra:
         raise ValueError(

@@ -34,6 +34,8 @@ class Scored:
     """Items that could not be judged at all, such as a broken picture."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """What no mean counts, by its reason; where the rules or the user allow it."""
+    each: Mapping[str, float] = field(default_factory=dict)
+    """What each record by its id is worth alone, in [0, 1], for people to look at; where the scorer says."""
 
     def __post_init__(self) -> None:
         sizes = {len(self.values), len(self.tasks), len(self.groups)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from unimm.evaluation.records import Records
 from unimm.evaluation.run import read_run
 from unimm.evaluation.score import Pictures, find_pictures, judge, judge_name, score
 from unimm.evaluation.scored import Scored
+from unimm.evaluation.scorers import SCORERS
 from unimm.evaluation.tiles import Tile
 from unimm.evaluation.whole import write_whole
 from unimm.tables import pick
@@ -47,6 +49,8 @@ class Options:
     samples: int | None = None
     """Pictures per prompt; None is the run's own, or the official number."""
     batch_size: int = 8
+    rules: Mapping[str, float] = field(default_factory=dict)
+    """Numbers that stand in the place of the official rules' own, where a benchmark lets them."""
 
 
 def asked_for(benchmark: Benchmark, prompts: PromptSet, samples: int, options: Options) -> Asked:
@@ -54,29 +58,37 @@ def asked_for(benchmark: Benchmark, prompts: PromptSet, samples: int, options: O
 
     Raises:
         FileNotFoundError: such a file is not there.
-        ValueError: it is needed and not given, given and not needed, or it is not the recorded one.
+        ValueError: it is needed and not given, given and not needed, or it is not the recorded one; an
+            unknown protocol, or rules that the benchmark does not have.
     """
+    if options.protocol is not None:
+        pick("--protocol", options.protocol, SCORERS[benchmark.scorer].protocols)
+    rules = dict(benchmark.rules(options.rules))
     odd = options.files.keys() - benchmark.files.keys()
     if odd:
         raise ValueError(f"--{min(odd)}: {benchmark.name} has no use for it")
-    extras, hashes = {}, [prompts.sha256]
+    extras, files = {}, {}
     for name, read in benchmark.files.items():
         path = options.files.get(name)
         if path is None:
             continue
         if not path.is_file():
             raise FileNotFoundError(f"--{name}: there is no file {str(path)!r}")
-        extras[name] = read(path, options.allow_other)
-        hashes.append(sha256(path.read_bytes()))
+        extras[name], known = read(path, options.allow_other)
+        files[name] = {"path": str(path.resolve()), "sha256": sha256(path.read_bytes()), "known": known}
     if "questions" in benchmark.files and "questions" not in extras:
         raise ValueError(
             f"--questions: {benchmark.name} needs the path of its questions; they are not shipped"
         )
+    hashes = [prompts.sha256, *(file["sha256"] for file in files.values())]
+    hashes += [json.dumps(rules, sort_keys=True)] if rules else []
     return Asked(
         prompts.items,
         samples,
         prompts.known,
         extras,
+        files,
+        rules,
         options.protocol,
         options.allow_missing,
         sha256("\n".join(hashes).encode())[:16],
@@ -88,7 +100,7 @@ def score_folder(
     folder: Path,
     out: Path,
     prompts: PromptSet,
-    judges: Mapping[str, Any],
+    judges: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
     options: Options,
     share: Share | None = None,
 ) -> dict[str, Any] | None:
@@ -99,7 +111,7 @@ def score_folder(
         folder: a run of ours (its `run.json` is there), or a folder of pictures in the official layout.
         out: a folder; made if it is not there.
         prompts: of the pictures.
-        judges: by role.
+        judges: by role; or what loads them, which is called once nothing else can be wrong.
         options: how.
         share: which part of the judging is this process's.
 
@@ -112,6 +124,8 @@ def score_folder(
     asked = asked_for(benchmark, prompts, samples, options)
     place = folder if run is None else folder / layout.folder
     pictures = find_pictures(layout, place, asked, options.allow_missing, options.allow_extra)
+    judges = judges() if callable(judges) else judges
+    benchmark.check(judges, asked.items)
     keep_prompts(out, prompts)
     records = Records(out / RECORDS)
     made = judge(benchmark, pictures, asked, judges, records, options.batch_size, share)
@@ -121,10 +135,7 @@ def score_folder(
     scored = score(benchmark, made, asked)
     card = make_card(
         benchmark, asked, prompts.facts(), pictures, judge_name(benchmark, judges), scored, run
-    ) | {
-        "pictures": _path_from(out, folder),
-        "files": {name: str(path.resolve()) for name, path in options.files.items()},
-    }
+    ) | {"pictures": _path_from(out, folder)}
     shown = [shown_of(benchmark, asked, record, pictures.tiles) for record in _some(made, asked)]
     write_whole(out / "card.html", card_page(card, shown, len(made)))
     write_card(out, card)
@@ -185,8 +196,9 @@ def measured(folder: Path) -> Measured:
     prompts = kept_prompts(folder)
     if prompts is None:
         raise FileNotFoundError(f"{folder}: expected {PROMPTS} beside the card, found none")
-    files = {name: Path(path) for name, path in card["files"].items()}
-    options = Options(files, allow_other=True, protocol=card["scorer"]["protocol"])
+    files = {name: Path(file["path"]) for name, file in card["files"].items()}
+    own = card["scorer"]
+    options = Options(files, allow_other=True, protocol=own["protocol"], rules=own["rules"])
     asked = replace(
         asked_for(benchmark, prompts, card["images_per_prompt"], options),
         allow_missing=card["missing"] > 0,

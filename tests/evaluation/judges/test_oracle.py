@@ -161,3 +161,9 @@ def test_wrong_answers_and_colours_are_as_many_as_told():
 def test_a_rate_outside_zero_to_one_is_refused(make):
     with pytest.raises(ValueError, match="from 0 to 1"):
         make()
+
+
+def test_an_oracle_that_errs_is_called_by_its_errors():
+    assert OracleDetector().name == OracleColors(seed=3).name == OracleVQA().name == "oracle"
+    assert OracleDetector(Defects(miss=0.3, jitter=0.05, seed=2)).name == "oracle-miss0.3-jitter0.05-seed2"
+    assert OracleColors(wrong=0.25).name == OracleVQA(wrong=0.25).name == "oracle-wrong0.25"

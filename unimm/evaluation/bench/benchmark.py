@@ -53,11 +53,29 @@ class Asked:
     """The name of the recorded set of prompts."""
     extras: Mapping[str, Any] = field(default_factory=dict)
     """What judging or scoring needs besides, by the option that named its file."""
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of these files "path", "sha256" and "known", the name of the recorded file that it equals, or None."""
+    rules: Mapping[str, float] = field(default_factory=dict)
+    """Numbers of the rules that are not the official ones, by name."""
     protocol: str | None = None
     """The scorer's protocol; None is its default."""
     allow_missing: bool = False
     inputs: str = ""
-    """Hash of the prompts and the extras: a record made for others is another record."""
+    """Hash of the prompts, the extras and the rules: a record made for others is another record."""
+
+
+Check = Callable[[Judges, Sequence[Item]], None]
+
+
+def any_judge(judges: Judges, items: Sequence[Item]) -> None:
+    """Accept every judge."""
+
+
+def no_rules(given: Mapping[str, float]) -> dict[str, float]:
+    """Refuse all numbers: the rules have none."""
+    if given:
+        raise ValueError(f"--rule: these rules have no numbers to change, got {', '.join(given)}")
+    return {}
 
 
 @dataclass(frozen=True)
@@ -88,5 +106,10 @@ class Benchmark:
     """Judges by role that are taken where none is named."""
     protocol: Callable[[str | None], str | None] = lambda known: None
     """The protocol that fits a recorded set of prompts; None is the scorer's default."""
-    files: Mapping[str, Callable[[Path, bool], Any]] = field(default_factory=dict)
-    """Readers `read(path, allow_other)` of what is needed besides, by the option that names the file."""
+    files: Mapping[str, Callable[[Path, bool], tuple[Any, str | None]]] = field(default_factory=dict)
+    """Readers `read(path, allow_other)` of what is needed besides, by the option that names the file; they
+    return it and the name of the recorded file that it equals."""
+    check: Check = any_judge
+    """Refuses judges that can never say what a prompt asks for."""
+    rules: Callable[[Mapping[str, float]], Mapping[str, float]] = no_rules
+    """Checks numbers by name that are to stand in the rules' place, and returns those that differ."""

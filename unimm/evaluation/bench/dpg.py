@@ -54,15 +54,14 @@ def _folder(path: Path) -> dict[str, str]:
     return {file.stem: file.read_text(encoding="utf-8") for file in files}
 
 
-def questions(path: Path, allow_other: bool) -> tuple[Question, ...]:
-    """Return the questions of dpg_bench.csv.
+def questions(path: Path, allow_other: bool) -> tuple[tuple[Question, ...], str | None]:
+    """Return the questions of dpg_bench.csv, and the name of the recorded file if it is that.
 
     Raises:
         ValueError: a file that cannot be read, or one that is not the official one and not allowed.
     """
     found = read_questions(path)
-    recognised(str(path), git_blob(path.read_bytes()), QUESTIONS, allow_other, "questions")
-    return found
+    return found, recognised(str(path), git_blob(path.read_bytes()), QUESTIONS, allow_other, "questions")
 
 
 def judge(

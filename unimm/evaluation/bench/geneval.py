@@ -17,8 +17,15 @@ from unimm.evaluation.bench.items import Item, PromptSet, git_blob, items_of, re
 from unimm.evaluation.bench.layouts import GENEVAL as LAYOUT
 from unimm.evaluation.judges import Detections
 from unimm.evaluation.scorers.drawing.geneval import judge_record
-from unimm.evaluation.scorers.drawing.geneval_rules import OFFICIAL, classes_of, select, to_color
-from unimm.evaluation.scorers.records import has_failed
+from unimm.evaluation.scorers.drawing.geneval_rules import (
+    Rules,
+    classes_of,
+    colors_of,
+    other_rules,
+    select,
+    to_color,
+)
+from unimm.evaluation.scorers.records import has_failed, some
 from unimm.evaluation.whole import read_lines
 
 FILE = "evaluation_metadata.jsonl"
@@ -76,6 +83,28 @@ def _check_position(position: Any, clauses: int, where: str) -> None:
         )
 
 
+def check_judges(judges: Judges, items: Sequence[Item]) -> None:
+    """Refuse a detector that has no name for a thing asked for, or a classifier without a colour asked for.
+
+    Such a thing would never be found, and every prompt with it would be wrong whatever is drawn. Judges that
+    do not say which names they know (`labels`, `palette`) are taken as they are.
+
+    Raises:
+        ValueError: which names, and how many prompts have them.
+    """
+    kinds = (("detector", "labels", "classes", classes_of), ("classifier", "palette", "colours", colors_of))
+    for role, attribute, what, of in kinds:
+        known = getattr(judges[role], attribute, None)
+        if known is None:
+            continue
+        lacking = [set(of(item.facts)).difference(known) for item in items]
+        if names := sorted(set().union(*lacking)):
+            raise ValueError(
+                f"--{role}: {judges[role].name} knows {len(set(known))} {what}, not {some(names)}, which "
+                f"{sum(map(bool, lacking))} of {len(items)} prompts ask for; name one that knows them"
+            )
+
+
 def judge(
     images: Sequence[Image], items: Sequence[Item], judges: Judges, asked: Asked
 ) -> list[dict[str, Any]]:
@@ -85,16 +114,21 @@ def judge(
     """
     found = judges["detector"].detect(images)
     return [
-        {"metadata": dict(item.facts), "detections": _described(image, item, each, judges["classifier"])}
+        {
+            "metadata": dict(item.facts),
+            "detections": _described(image, item, each, judges["classifier"], Rules(**asked.rules)),
+        }
         for image, item, each in zip(images, items, found, strict=True)
     ]
 
 
-def _described(image: Image, item: Item, found: Detections, classifier: Any) -> list[dict[str, Any]]:
+def _described(
+    image: Image, item: Item, found: Detections, classifier: Any, rules: Rules
+) -> list[dict[str, Any]]:
     labels = np.array(found.labels, dtype=object)
     places = {name: np.flatnonzero(labels == name) for name in classes_of(item.facts)}
     best = {
-        name: where[select(found.boxes[where], found.scores[where], item.facts["tag"])]
+        name: where[select(found.boxes[where], found.scores[where], item.facts["tag"], rules)]
         for name, where in places.items()
     }
     colours: dict[int, str] = {}
@@ -122,14 +156,15 @@ def collect(records: Sequence[Record], asked: Asked) -> tuple[Sequence[Record], 
         for each in records
     ]
     prompts = Counter(item.task for item in asked.items)
-    return named, {"prompts": prompts, "images": asked.samples, "allow_missing": asked.allow_missing}
+    size = {"prompts": prompts, "images": asked.samples, "allow_missing": asked.allow_missing}
+    return named, size | dict(asked.rules)
 
 
 def verdict(record: Record, asked: Asked) -> tuple[float, str]:
     """Return 1 for a picture that obeys its prompt, else 0 and what was wrong."""
     if has_failed(record):
         return 0.0, record["failed"]
-    said = judge_record({"image": "", **record}, OFFICIAL)
+    said = judge_record({"image": "", **record}, Rules(**asked.rules))
     return float(said.correct), said.reason
 
 
@@ -144,4 +179,6 @@ GENEVAL = Benchmark(
     judge=judge,
     collect=collect,
     verdict=verdict,
+    check=check_judges,
+    rules=other_rules,
 )

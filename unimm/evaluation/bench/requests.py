@@ -55,8 +55,8 @@ def request_of(protocol: str, facts: Mapping[str, Any], template: str | None = N
     return text
 
 
-def read_request(path: Path, allow_other: bool) -> str:
-    """Return the words of a request from a file.
+def read_request(path: Path, allow_other: bool) -> tuple[str, None]:
+    """Return the words of a request from a file; none are recorded, as the official ones carry no licence.
 
     Raises:
         ValueError: the prompt or its explanation has no place in it.
@@ -65,7 +65,7 @@ def read_request(path: Path, allow_other: bool) -> str:
     lacking = [name for name in ("{Prompt}", "{Explanation}") if name not in text]
     if lacking:
         raise ValueError(f"{path}: expected a request with {' and '.join(lacking)} in it, found none")
-    return text
+    return text, None
 
 
 def marks_of(protocol: str, reply: str) -> dict[str, int | None]:

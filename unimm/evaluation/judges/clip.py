@@ -137,7 +137,7 @@ class ClipColors:
                 f"{source}: expected hidden_act quick_gelu in both towers, as OpenAI's CLIP has it, "
                 f"got {', '.join(sorted(activations))}"
             )
-        self.name, self.side = self.embedder.name, config.vision_config.image_size
+        self.name, self.side, self.palette = self.embedder.name, config.vision_config.image_size, COLORS
         self._heads: dict[str, np.ndarray] = {}
 
     def colors(self, image: Image.Image, boxes: np.ndarray, masks: np.ndarray, label: str) -> list[str]:

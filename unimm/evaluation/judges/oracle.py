@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from PIL.Image import Image
@@ -53,14 +53,22 @@ def expect_share(name: str, value: float) -> None:
         raise ValueError(f"{name}: expected a number from 0 to 1, got {value}")
 
 
+def named(**defects: float) -> str:
+    """Return "oracle", or what it does wrong: "oracle-miss0.3"; the seed of mistakes is told with them."""
+    told = {name: value for name, value in defects.items() if value}
+    wrong = [f"{name}{value:g}" for name, value in told.items()]
+    return "-".join(["oracle", *(wrong if told.keys() - {"seed"} else [])])
+
+
 class OracleDetector:
     """Finds the world's shapes; a `Detector`."""
 
-    name = "oracle"
     surest = 0.98  # a score; GenEval counts what is above 0.9
+    labels = tuple(words.SHAPES)
 
     def __init__(self, defects: Defects | None = None) -> None:
         self.defects = defects or Defects()
+        self.name = named(**asdict(self.defects))
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         """Return the shapes in each picture, in reading order.
@@ -95,7 +103,7 @@ class OracleDetector:
 class OracleColors:
     """Names the palette's colour nearest to a thing's mean pixel; a `ColorClassifier`."""
 
-    name = "oracle"
+    palette = tuple(words.COLOURS)
 
     def __init__(self, wrong: float = 0.0, seed: int = 0) -> None:
         """Prepare.
@@ -105,25 +113,24 @@ class OracleColors:
             seed: what happens to a picture depends on this and on its pixels alone.
         """
         expect_share("wrong", wrong)
-        self.wrong, self.seed = wrong, seed
+        self.wrong, self.seed, self.name = wrong, seed, named(wrong=wrong, seed=seed)
 
     def colors(self, image: Image, boxes: np.ndarray, masks: np.ndarray, label: str) -> list[str]:
         """Return the colour of each masked thing."""
-        pixels, rng, named = np.asarray(image.convert("RGB"), np.float64), _rng(self.seed, image), []
+        pixels, rng, said = np.asarray(image.convert("RGB"), np.float64), _rng(self.seed, image), []
         palette = np.array(list(words.COLOURS.values()), np.float64)
         for mask in masks:
             distances = np.square(palette - pixels[mask].mean(0)).sum(1)
             best = int(distances.argmin())
             if rng.random() < self.wrong:
                 best = (best + int(rng.integers(1, len(palette)))) % len(palette)
-            named.append(tuple(words.COLOURS)[best])
-        return named
+            said.append(tuple(words.COLOURS)[best])
+        return said
 
 
 class OracleVQA:
     """Answers questions about the world's pictures; a `YesNoVQA`, `SoftVQA` and `Judge`."""
 
-    name = "oracle"
     surest = 0.98  # the probability that it gives to its answer
 
     def __init__(self, wrong: float = 0.0, seed: int = 0) -> None:
@@ -134,7 +141,7 @@ class OracleVQA:
             seed: what happens to a question depends on this, on it and on the picture's pixels alone.
         """
         expect_share("wrong", wrong)
-        self.wrong, self.seed = wrong, seed
+        self.wrong, self.seed, self.name = wrong, seed, named(wrong=wrong, seed=seed)
 
     def ask(self, images: Sequence[Image], questions: Sequence[str]) -> list[str]:
         """Return "yes", "no", a number, or that the question cannot be read (see `world_questions`)."""

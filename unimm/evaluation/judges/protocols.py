@@ -43,7 +43,7 @@ class Detections:
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds things."""
+    """Finds things. One that says by `labels` which it knows is never asked for others."""
 
     name: str
 
@@ -53,7 +53,7 @@ class Detector(Protocol):
 
 @runtime_checkable
 class ColorClassifier(Protocol):
-    """Names the colour of a thing that was found."""
+    """Names the colour of a thing that was found; `palette` may say which colours it knows."""
 
     name: str
 

@@ -134,6 +134,7 @@ class Rows:
             combine,
             judged.unparsed,
             judged.failed,
+            each={item.id: value for item, value in zip(judged.items, judged.values, strict=True)},
         )
 
 

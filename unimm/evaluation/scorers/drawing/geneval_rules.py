@@ -43,6 +43,30 @@ class Rules:
 
 
 OFFICIAL = Rules()
+_RANGES = {
+    "threshold": (0.0, 1.0),
+    "counting_threshold": (0.0, 1.0),
+    "max_objects": (1, 10**6),
+    "max_overlap": (0.0, 1.0),
+    "position_threshold": (0.0, 10.0),
+}
+
+
+def other_rules(given: Mapping[str, float]) -> dict[str, float]:
+    """Return those of the given numbers that are not the official ones.
+
+    Raises:
+        ValueError: an unknown name, or a number out of its range.
+    """
+    for name, value in given.items():
+        expect_known("--rule", name, tuple(_RANGES))
+        low, high = _RANGES[name]
+        whole = isinstance(getattr(OFFICIAL, name), int)
+        if not low <= value <= high or (whole and value != int(value)):
+            kind = "a whole number" if whole else "a number"
+            raise ValueError(f"--rule {name}: expected {kind} from {low} to {high}, got {value}")
+    typed = {name: type(getattr(OFFICIAL, name))(value) for name, value in given.items()}
+    return {name: value for name, value in typed.items() if value != getattr(OFFICIAL, name)}
 
 
 @dataclass(frozen=True)
@@ -225,6 +249,12 @@ def to_color(metadata: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str
         if "color" in clause and counts.get(name, 0) >= count:
             wanted[name] = max(count, wanted.get(name, 0))
     return wanted
+
+
+def colors_of(metadata: Mapping[str, Any]) -> Collection[str]:
+    """Return the colours that a prompt asks for."""
+    included = field(metadata, "include", list, "geneval metadata")
+    return dict.fromkeys(clause["color"] for clause in included if "color" in clause)
 
 
 def classes_of(metadata: Mapping[str, Any]) -> Collection[str]:
