@@ -40,14 +40,13 @@ def mask_of(sample: Sample, tokenizer: PreTrainedTokenizerFast, num_slots: int) 
 
 
 def _pieces(row: Rendered) -> Iterator[tuple[int, int, str]]:
+    # Marks stand between any two pictures, so their slots never touch.
     kinds = [GIVEN if label == IGNORED else LEARNT for label in row.labels]
-    begins = set()
     for run in row.runs:
         kinds[run.start : run.start + run.length] = [DRAWN if run.target else SEEN] * run.length
-        begins |= {run.start, run.start + run.length}
     start = 0
     for place in range(1, len(kinds) + 1):
-        if place == len(kinds) or kinds[place] != kinds[start] or place in begins:
+        if place == len(kinds) or kinds[place] != kinds[start]:
             yield start, place, kinds[start]
             start = place
 
