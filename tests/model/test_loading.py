@@ -71,6 +71,15 @@ def test_weights_may_be_stored_small_and_statistics_stay_exact(model, tmp_path):
     assert torch.equal(loaded.dit.embed.weight, model.dit.embed.weight.bfloat16().float())
 
 
+def test_the_old_name_of_the_dtype_is_heard(saved):
+    assert UniMM.from_pretrained(saved, torch_dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_loading_tells_of_no_gaps_as_it_leaves_none(saved):
+    with pytest.raises(ValueError, match="output_loading_info: expected false"):
+        UniMM.from_pretrained(saved, output_loading_info=True)
+
+
 def test_a_bfloat16_model_keeps_its_tables_and_statistics_in_float32(saved, model):
     loaded = UniMM.from_pretrained(saved, dtype=torch.bfloat16)
     assert loaded.dit.embed.weight.dtype == torch.bfloat16

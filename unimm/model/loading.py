@@ -88,9 +88,9 @@ def refuse_parts(folder: Path, parts: Mapping[str, Any]) -> None:
     Raises:
         ValueError: there are any.
     """
-    if parts:
+    if given := sorted(name for name, part in parts.items() if part is not None):
         raise ValueError(
-            f"{', '.join(sorted(parts))}: expected only with a published Scale-RAE model (model_type "
+            f"{', '.join(given)}: expected only with a published Scale-RAE model (model_type "
             f"'cambrian_qwen'), got them with {folder}, which holds its own"
         )
 

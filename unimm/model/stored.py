@@ -13,21 +13,13 @@ from transformers import PreTrainedModel
 from unimm.model import adapter_files
 from unimm.model.adapters import AdapterSettings
 from unimm.model.config import UniMMConfig
-from unimm.model.loading import (
-    check_tokenizer,
-    check_weights,
-    expected,
-    find_folder,
-    read_config,
-    refuse_parts,
-    rooms_of,
-)
+from unimm.model.loading import find_folder, rooms_of
+from unimm.model.opened import open_ours
 from unimm.model.placing import undivided
 from unimm.model.profile import Profile, as_profile
 from unimm.model.published import PARTS, is_published, open_published
 from unimm.model.quantising import llm_only
 from unimm.model.verifying.calibrated import load_calibrations, save_calibrations, still_true
-from unimm.text.tokenizer import load_tokenizer
 from unimm.verify.calibrations import Calibrations
 from unimm.weights.whole import save_whole
 
@@ -87,39 +79,41 @@ class StoredModel(PreTrainedModel):
             adapter: folder of an adapter made for this model.
             options: transformers' own: device_map, attn_implementation, quantization_config, revision, token,
                 cache_dir, local_files_only, ... A quantization_config gives fewer bits to the language model
-                alone. For a published Scale-RAE model besides vision_tower, decoder
-                and tokenizer, folders or hub ids, where its folder and config do not tell them; it is read
-                without quantization_config (convert it first, see `unimm convert`).
+                alone. For a published Scale-RAE model besides vision_tower, decoder and tokenizer, folders or
+                hub ids, where its folder and config do not tell them; it is read without quantization_config
+                (convert it first, see `unimm convert`).
 
         Raises:
             FileNotFoundError: no such folder or hub model, or a file of it is missing.
             ValueError: an unknown name (with a suggestion), weights that are missing, unexpected or
                 misshapen, or an adapter of another model.
         """
-        profile = as_profile(profile)
+        profile, dtype = as_profile(profile), options.pop("torch_dtype", dtype)
+        if options.pop("output_loading_info", False):
+            raise ValueError(
+                "output_loading_info: expected false: a model is loaded whole or not at all, so there is "
+                "nothing to tell"
+            )
         hub = {key: options.pop(key) for key in HUB_OPTIONS if key in options}
         parts = {key: options.pop(key) for key in PARTS if key in options}
         folder = find_folder(name, **hub)
         if is_published(folder):
             opened = open_published(cls, folder, parts, hub, options)
-            source, config, tokenizer = opened.source, opened.config, opened.tokenizer
         else:
-            config = options.pop("config", None) or read_config(folder)
-            refuse_parts(folder, parts)
-            check_weights(folder, *expected(cls, config))
-            source = {"pretrained_model_name_or_path": folder}
-            tokenizer = load_tokenizer(folder) if (folder / "tokenizer.json").is_file() else None
+            opened = open_ours(cls, folder, parts, options.pop("config", None))
+        config = opened.config
         if options.get("quantization_config") is not None:
             options["quantization_config"] = llm_only(options["quantization_config"], rooms_of(cls, config))
-        model = super().from_pretrained(*args, **source, config=config, dtype=dtype, **options)
+        model = super().from_pretrained(*args, **opened.source, config=config, dtype=dtype, **options)
         model.profile = profile
         for module in model.modules():  # constant tables are in no file, and loading left them empty
             if hasattr(module, "reset_tables"):
                 module.reset_tables()
-        model.calibrations = load_calibrations(folder, model.stored_state())
-        if tokenizer is not None:
-            check_tokenizer(tokenizer, config)
-            model.tokenizer = tokenizer
+        if not getattr(model, "is_quantized", False):  # those of all bits hold for no fewer
+            stored = {name: opened.state[name] for name in model.stored_state()}
+            model.calibrations = load_calibrations(folder, stored)
+        if opened.tokenizer is not None:
+            model.tokenizer = opened.tokenizer
         model.name_or_path = os.fspath(name)
         if adapter is not None:
             model.load_adapter(adapter)

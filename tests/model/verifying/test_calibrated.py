@@ -36,6 +36,19 @@ def test_they_are_saved_and_loaded_with_the_model(model, tmp_path, dtype):
     ).read_text()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_they_hold_whatever_the_weights_are_loaded_as(model, tmp_path, dtype):
+    with torch.no_grad():
+        model.projector.layers[0].weight.mul_(1e-6)  # below what float16 holds in full
+    mark = weights_mark(model.stored_state())
+    model.calibrations = Calibrations({"p_yes": MAP}, mark, conditions_of(model))
+    model.save_pretrained(tmp_path / "m")
+    again = UniMM.from_pretrained(tmp_path / "m", dtype=dtype)
+    assert again.calibrations == model.calibrations
+    drawn = again.generate_image("a", best_of=2, verifier="p_yes", num_inference_steps=2, seed=0)
+    assert 0 < drawn.probabilities[0] < 1
+
+
 def test_a_model_that_has_learnt_since_is_saved_without_them(model, tmp_path):
     with torch.no_grad():
         model.projector.layers[0].weight.add_(0.01)
@@ -73,6 +86,7 @@ def test_every_tensor_is_in_the_mark():
         if tensor.is_floating_point():
             assert weights_mark({**state, name: tensor + 1}) != mark, name
     assert weights_mark({**state, "projector.layers.0.weight": torch.empty(1, device="meta")}) is None
+    assert weights_mark({**state, "projector.layers.0.weight": torch.empty(1).half()}) is None
 
 
 def test_the_built_in_model_is_calibrated_for_every_verifier():

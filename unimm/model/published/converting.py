@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from unimm.files import read_tensors
-from unimm.model.loading import (
-    check_tokenizer,
-    check_weights,
-    expected,
-    find_folder,
-    read_config,
-    refuse_parts,
-)
-from unimm.model.published.opening import Opened, open_published
+from unimm.model.loading import find_folder
+from unimm.model.opened import Opened, open_ours
+from unimm.model.published.opening import open_published
 from unimm.model.published.origin import PATH_FIELD
 from unimm.model.published.parts import is_published
 from unimm.model.published.writing import published_files
 from unimm.model.unimm import UniMM
 from unimm.tables import pick
-from unimm.text.tokenizer import load_tokenizer
 from unimm.weights.folder import DIFFUSERS_STEM, MAX_SHARD_BYTES, save_folder, write_json
 from unimm.weights.scale_rae_decoder import WEIGHTS
-from unimm.weights.shards import stored_tensors
 from unimm.weights.whole import save_whole
 
 KEPT = "scale_rae.safetensors"
@@ -100,9 +92,7 @@ def convert(
     folder = find_folder(source, **(hub or {}))
     theirs = is_published(folder)
     write = pick("to", to or ("unimm" if theirs else "scale_rae"), WRITERS)
-    opened = (
-        open_published(UniMM, folder, parts or {}, hub or {}) if theirs else _open_ours(folder, parts or {})
-    )
+    opened = _opened(folder, parts or {}, hub or {})
     if Path(target).resolve() == folder.resolve():
         raise ValueError(f"{target}: expected another folder than the one that is read")
     counts: list[Tensor] = []
@@ -122,16 +112,12 @@ def _left_out(folder: Path, opened: Opened) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if name not in read and ".safetensors" not in name))
 
 
-def _open_ours(folder: Path, parts: Mapping[str, Any]) -> Opened:
-    """Return one of our folders as it is stored."""
-    refuse_parts(folder, {name: part for name, part in parts.items() if part is not None})
-    config = read_config(folder)
-    check_weights(folder, *expected(UniMM, config))
-    tokenizer = load_tokenizer(folder) if (folder / "tokenizer.json").is_file() else None
-    if tokenizer is not None:
-        check_tokenizer(tokenizer, config)
+def _opened(folder: Path, parts: Mapping[str, Any], hub: Mapping[str, Any]) -> Opened:
+    """Return a folder of either layout, with what was kept of published files."""
+    if is_published(folder):
+        return open_published(UniMM, folder, parts, hub)
     kept = dict(read_tensors(folder / KEPT)) if (folder / KEPT).is_file() else {}
-    return Opened(config, stored_tensors(folder), tokenizer, kept)
+    return replace(open_ours(UniMM, folder, parts), kept=kept)
 
 
 def _write_ours(opened: Opened, folder: Path, options: Options, count: Callable[[Tensor], Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from transformers import PreTrainedModel
 from unimm.llm.qwen import LLMConfig
 from unimm.model.config import ModelSettings, UniMMConfig
 from unimm.model.loading import check_tokenizer, compare, expected
+from unimm.model.opened import Opened
 from unimm.model.published.codec import DrawnCodec, Tower, open_decoder, open_tower, open_vae
 from unimm.model.published.origin import NONE, Origin, read_statistics, tokenizer_folder
 from unimm.model.published.parts import find_part, sources
@@ -32,23 +32,6 @@ NOT_FROM_HERE = ("quantization_config", "load_in_8bit", "load_in_4bit")
 SYSTEM = "You are a helpful assistant."
 """Qwen's system turn, which stands before every conversation that the published models were trained on."""
 TIED = "llm.lm_head.weight", "llm.model.embed_tokens.weight"
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A published model, not yet in memory: its tensors are read from the disk when they are used."""
-
-    config: UniMMConfig
-    state: dict[str, Tensor]
-    """Every tensor of the model under our names, as it is stored."""
-    tokenizer: Any
-    kept: dict[str, Tensor] = field(default_factory=dict)
-    """Published tensors that the model has no use for, and that its own do not give back bit by bit."""
-
-    @property
-    def source(self) -> dict[str, Any]:
-        """What transformers' `from_pretrained` is told to load from."""
-        return {"pretrained_model_name_or_path": None, "state_dict": self.state}
 
 
 def open_published(

@@ -47,22 +47,22 @@ def conditions_of(model: UniMM) -> dict[str, Any]:
     }
 
 
-def load_calibrations(folder: Path, state: Mapping[str, Tensor]) -> Calibrations:
+def load_calibrations(folder: Path, stored: Mapping[str, Tensor]) -> Calibrations:
     """Return the calibrations in a model's folder; none, with a warning, where they are of other weights.
 
     Args:
         folder: the model's.
-        state: its tensors; where some are elsewhere (offloaded), their mark cannot be checked.
+        stored: its tensors as they are on the disk, whatever they are loaded as.
 
     Raises:
         ValueError: the file is damaged.
     """
     found = read_calibrations(folder / FILE)
-    mark = weights_mark(state)
-    if found.maps and mark is not None and found.weights != mark:
+    mark = weights_mark(stored) if found.maps else None
+    if mark is not None and found.weights != mark:
         warnings.warn(
             f"{folder / FILE}: measured on other weights than those beside it, so probabilities are not "
-            "told; python -m eval.calibrate measures them again",
+            "told; `unimm eval calibrate` measures them again",
             stacklevel=3,
         )
         return Calibrations()
@@ -82,10 +82,13 @@ def save_calibrations(folder: Path, calibrations: Calibrations) -> None:
 
 
 def weights_mark(state: Mapping[str, Tensor]) -> str | None:
-    """Return a name for weights, the same in every precision not coarser than bfloat16; None on meta."""
+    """Return a name for weights, the same in float32 and bfloat16.
+
+    None where some are on the meta device, or in float16, in which small numbers have lost places.
+    """
     digest = hashlib.blake2b(digest_size=12)
     for name, tensor in sorted(state.items()):
-        if tensor.is_meta:
+        if tensor.is_meta or tensor.dtype == torch.float16:
             return None
         flat = tensor.detach().reshape(-1)
         some = flat[:: max(1, -(-len(flat) // SAMPLE))].to(torch.bfloat16).float().cpu()

@@ -52,7 +52,7 @@ def verify(
         raise ValueError(
             f"probabilities: expected a verifier that this model is calibrated for "
             f"({calibrated_names(model)}), got {verifier!r}; "
-            "python -m eval.calibrate measures one"
+            "`unimm eval calibrate` measures one"
         )
     return Verdicts(scores, found)
 
