@@ -6,15 +6,20 @@ them is a matter of the generator's settings and of `alignment`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from unimm.alignment import alignment_loss
+from unimm.data.cache import LatentCache
+from unimm.data.labelled import LabelledSettings
 from unimm.data.order import shuffled
+from unimm.data.skipped import SkipList
 from unimm.data.world import Pictures
 from unimm.generator import ClassGenerator, GeneratorSettings
 from unimm.generator.losses import FlowLosses
@@ -44,10 +49,12 @@ class ClassRecipe:
 
     train: TrainRecipe
     generator: GeneratorSettings
-    pictures: Pictures  # scenes: single
+    pictures: Pictures | None = None  # of the world; scenes: single
+    data: LabelledSettings | None = None  # or a data set with classes
     codec_run: str | None = None  # for latents of kind rae: run folder of the decoder stage
     vae: str | None = None  # for latents of a VAE: its folder
     latents: str | None = None  # folder of a latent cache, filled on first use; null encodes every batch
+    latents_kind: str = "bf16"  # of `cache_kinds.KINDS`: how it keeps them
     alignment: Alignment | None = None
     null_probability: float = 0.1  # how often the label is dropped (classifier-free guidance)
     noise_draws: int = 1  # noise and time draws per picture
@@ -56,15 +63,16 @@ class ClassRecipe:
     gradient_checkpointing: bool = False  # compute blocks again for gradients: less memory, more time
 
     def __post_init__(self) -> None:
-        if self.pictures.scenes != "single":
-            raise ValueError(
-                f"pictures.scenes: expected 'single', as only such have a class, got {self.pictures.scenes!r}"
-            )
-        if getattr(self.generator.dit, "num_classes", None) != len(CLASSES):
-            raise ValueError(
-                f"generator.body.num_classes: expected {len(CLASSES)}, as the world has, "
-                f"got {getattr(self.generator.dit, 'num_classes', None)}"
-            )
+        if (self.pictures is None) == (self.data is None):
+            got = "neither" if self.pictures is None else "both"
+            raise ValueError(f"config: expected either pictures (of the world) or data, got {got}")
+        if self.pictures is not None:
+            if self.pictures.scenes != "single":
+                raise ValueError(
+                    "pictures.scenes: expected 'single', as only such have a class, "
+                    f"got {self.pictures.scenes!r}"
+                )
+            expect_classes(self.generator, len(CLASSES), "as the world has")
         if not 0 <= self.null_probability < 1:
             raise ValueError(f"null_probability: expected a number in [0, 1), got {self.null_probability}")
         if self.noise_draws < 1:
@@ -73,13 +81,72 @@ class ClassRecipe:
             self.alignment.check(self.generator.dit)
 
 
+def expect_classes(generator: GeneratorSettings, count: int, why: str) -> None:
+    """Refuse a body of another number of classes.
+
+    Raises:
+        ValueError: it has.
+    """
+    found = getattr(generator.dit, "num_classes", None)
+    if found != count:
+        raise ValueError(f"generator.body.num_classes: expected {count}, {why}, got {found}")
+
+
+class WorldClasses:
+    """The world's pictures and their classes, by index."""
+
+    def __init__(self, pictures: Pictures):
+        self.store = pictures.open()
+
+    def chosen(
+        self, indices: np.ndarray, start: int, kept: LatentCache | None
+    ) -> tuple[np.ndarray, list[int]]:
+        """Return the pictures at positions from `start` on, and their classes."""
+        return indices, [class_of(self.store.scene(int(index))) for index in indices]
+
+    def counts(self) -> Mapping[str, float]:
+        """Return nothing: no picture is broken."""
+        return {}
+
+
+class FolderClasses:
+    """Pictures of a data set and their classes; broken ones are replaced, counted and listed."""
+
+    def __init__(self, recipe: ClassRecipe):
+        """Open them.
+
+        Raises:
+            ValueError: a body of another number of classes.
+        """
+        self.store = recipe.data.open()
+        expect_classes(recipe.generator, self.store.num_classes, f"as {recipe.data.path} has")
+        self._skipped, self._count = SkipList(Path(recipe.train.output)), 0
+
+    def chosen(
+        self, indices: np.ndarray, start: int, kept: LatentCache | None
+    ) -> tuple[np.ndarray, list[int]]:
+        """Return the pictures at positions from `start` on, or what stands in for them, and their classes."""
+        found = [self.store.usable(int(index), start + at, kept) for at, index in enumerate(indices)]
+        for _, skipped in found:
+            self._skipped.add(skipped)
+            self._count += bool(skipped)
+        chosen = np.array([index for index, _ in found], dtype=np.int64)
+        return chosen, [self.store.label(int(index)) for index in chosen]
+
+    def counts(self) -> Mapping[str, float]:
+        """Return how many positions were given to another picture."""
+        return {"skipped_samples": self._count}
+
+
 class ClassStage:
     """Pictures and their classes in, flow loss out, with REPA's term where it is asked for."""
 
     def __init__(self, recipe: ClassRecipe):
         self.recipe = recipe
-        self.store = recipe.pictures.open()
-        model = ClassGenerator(replace(recipe.generator, class_names=CLASSES))
+        self.shown = WorldClasses(recipe.pictures) if recipe.data is None else FolderClasses(recipe)
+        self.store = self.shown.store
+        names = CLASSES if recipe.data is None else recipe.generator.class_names
+        model = ClassGenerator(replace(recipe.generator, class_names=names))
         model.dit.gradient_checkpointing = recipe.gradient_checkpointing
         prepare(model, recipe.codec_run, recipe.vae, recipe.allow_narrow)
         self.model, self.modules = model, {"generator": model}
@@ -88,11 +155,17 @@ class ClassStage:
             projectors = recipe.alignment.projectors(model.settings.dit.width)
             self.modules |= {"projectors": projectors, "targets": Targets(recipe.alignment)}
             self.groups |= {"projectors": Group(), "targets": FROZEN}
-        self.latents = None if recipe.latents is None else kept_latents(model, self.store, recipe.latents)
+        self.latents = None if recipe.latents is None else self._kept(model)
+
+    def _kept(self, model: ClassGenerator) -> LatentCache:
+        return kept_latents(model, self.store, self.recipe.latents, self.recipe.latents_kind)
+
+    def counts(self) -> Mapping[str, float]:
+        return self.shown.counts()
 
     def batch(self, start: int, count: int) -> dict[str, Tensor]:
         indices = shuffled(self.store.count, self.recipe.train.seed, start, count)
-        labels = [class_of(self.store.scene(int(index))) for index in indices]
+        indices, labels = self.shown.chosen(indices, start, self.latents)
         batch = {"labels": torch.tensor(labels, dtype=torch.int64)}
         if self.latents is not None:
             batch["latents"] = self.latents[indices]
@@ -147,7 +220,7 @@ class ClassStage:
 
     def sample(self, folder: Path, step: int) -> None:
         """Draw sixteen classes, twice each."""
-        labels = spread(range(len(CLASSES)), 16)
+        labels = spread(range(self.model.settings.dit.num_classes), 16)
         drawn = self.model.generate(labels, num_images_per_label=2, seed=0, output_type="pt")
         save_grid(drawn.images, folder, step, columns=8)
 

@@ -57,8 +57,10 @@ def fitted(model: Generator, pixels: Tensor) -> Tensor:
     return resize_pixels(pixels, (model.space if encoder is None else encoder).config.image_size)
 
 
-def kept_latents(model: Generator, store: PictureStore, folder: str) -> LatentCache:
+def kept_latents(model: Generator, store: PictureStore, folder: str, kind: str = "bf16") -> LatentCache:
     """Return what a cache keeps of a store's pictures: latents, or of a VAE mean and std of their posterior.
+
+    `kind`, of `cache_kinds.KINDS`, is how they are written down.
 
     Either way `drawn` makes of it what `encoded` makes of the pictures.
     """
@@ -69,7 +71,7 @@ def kept_latents(model: Generator, store: PictureStore, folder: str) -> LatentCa
         pixels = fitted(model, pixels)
         return torch.cat(space.moments(pixels), -1) if isinstance(space, VAE) else model.encode_image(pixels)
 
-    return cached_latents(folder, store, space, (config.grid**2, channels), encode)
+    return cached_latents(folder, store, space, (config.grid**2, channels), encode, kind)
 
 
 def drawn(model: Generator, kept: Tensor, generator: torch.Generator) -> Tensor:

@@ -82,6 +82,7 @@ class TextRecipe:
     codec_run: str | None = None  # for latents of kind rae: run folder of the decoder stage
     vae: str | None = None  # for latents of a VAE: its folder
     latents: str | None = None  # folder of a latent cache, filled on first use; null encodes every batch
+    latents_kind: str = "bf16"  # of `cache_kinds.KINDS`: how it keeps them
     aspects: Aspects = field(default_factory=Aspects)
     noise_draws: int = 1  # noise and time draws per picture; the towers run once for all
     matrices: Literal["adamw", "muon"] = "adamw"  # optimiser of the weights inside; DeepSpeed takes adamw
@@ -113,7 +114,9 @@ class TextStage:
         if model.settings.text.towers:
             scale = recipe.text.lr_scale
             self.groups["generator.text"] = Group(lr_scale=scale) if scale else FROZEN
-        self.latents = None if recipe.latents is None else kept_latents(model, self.store, recipe.latents)
+        self.latents = None
+        if recipe.latents is not None:
+            self.latents = kept_latents(model, self.store, recipe.latents, recipe.latents_kind)
         self.buckets = self._buckets()
         self._shaped: dict[int, BucketBatches] = {}
 
