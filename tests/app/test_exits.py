@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import warnings
 
 import pytest
 import typer
@@ -60,3 +61,13 @@ def test_success_is_zero():
     app = typer.Typer()
     app.command()(lambda: None)
     assert exits.run(app, []) == 0
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_line_and_the_command_goes_on(capsys):
+    app = typer.Typer()
+    app.command()(lambda: warnings.warn("the weights are\n  others", stacklevel=2))
+    assert exits.run(app, []) == 0
+    assert capsys.readouterr().err == "unimm: the weights are others\n"
+    with pytest.warns(UserWarning, match="the weights are"):  # as Python tells it, with where it comes from
+        exits.run(app, [], debug=True)

@@ -1,10 +1,12 @@
-"""From exceptions to exit codes: a user's mistake is one line on stderr, never a traceback."""
+"""From exceptions to exit codes: a user's mistake is one line on stderr, and so is a warning."""
 
 from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -22,8 +24,15 @@ def run(app: typer.Typer, arguments: Sequence[str], debug: bool = False) -> int:
     Args:
         app: the commands.
         arguments: what stands after the program's name.
-        debug: raise errors instead of telling them in a line.
+        debug: raise errors instead of telling them in a line, and say where warnings come from.
     """
+    with warnings.catch_warnings():
+        if not debug:
+            warnings.showwarning = _tell
+        return _code_of(app, arguments, debug)
+
+
+def _code_of(app: typer.Typer, arguments: Sequence[str], debug: bool) -> int:
     try:
         return app(args=list(arguments), prog_name="unimm", standalone_mode=False) or 0
     except SystemExit as stop:
@@ -44,6 +53,11 @@ def run(app: typer.Typer, arguments: Sequence[str], debug: bool = False) -> int:
         if debug:
             raise
         return say(f"{type(error).__name__}: {error}; run it again with --debug for the traceback", BUG)
+
+
+def _tell(message: Warning | str, *origin: Any, **more: Any) -> None:
+    """Print a warning as one line; what Python says of its origin is a line of ours."""
+    say(str(message), USER_ERROR)
 
 
 def describe(error: BaseException) -> str:
