@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from unimm.request import check_output_type, noise_of, passes, positive, prompt_
 def test_seeds_follow_one_another_within_and_between_requests():
     assert seed_rows(5, 2, 3) == [[5, 6, 7], [8, 9, 10]]
     assert seed_rows([5, 40], 2, 2) == [[5, 6], [40, 41]]
+    assert seed_rows(np.int64(5), 1, np.int64(2)) == seed_rows(np.array([5]), 1, 2) == [[5, 6]]
     torch.manual_seed(0)
     rows = seed_rows(None, 2, 2)
     assert rows[1][0] == rows[0][0] + 2
@@ -40,7 +42,9 @@ def test_passes_cover_everything_once(monkeypatch):
             lambda: seed_rows([1], 2, 1, "labels"),
             "seed: expected one number, or one for each of 2 labels, got 1",
         ),
-        (lambda: seed_rows(-1, 1, 1), "seed: expected 0 or more, got -1"),
+        (lambda: seed_rows(-1, 1, 1), "seed: expected a whole number of 0 or more, got -1"),
+        (lambda: seed_rows([3, 1.5], 2, 1), "seed: expected a whole number of 0 or more, got 1.5"),
+        (lambda: seed_rows("7", 1, 1), "seed: expected a whole number of 0 or more, got '7'"),
         (lambda: check_output_type("png"), "output_type: expected 'pil', 'pt', 'np' or 'latent', got 'png'"),
     ],
 )

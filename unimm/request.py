@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,9 +15,9 @@ OUTPUT_TYPES = ("pil", "pt", "np", "latent")
 
 def positive(name: str, value: int) -> int:
     """Return a count that is a whole number of at least 1, or say what was given instead."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not _is_whole(value) or value < 1:
         raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
-    return value
+    return int(value)
 
 
 def passes(count: int, size: int | None = None) -> Iterator[slice]:
@@ -41,7 +43,7 @@ def prompt_list(prompt: str | Sequence[str], name: str = "prompt") -> list[str]:
 def check_size(size: tuple[int, int]) -> None:
     """Refuse what is no rows and columns."""
     pair = size if isinstance(size, Sequence) and len(size) == 2 else ()
-    if not pair or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in pair):
+    if not pair or not all(_is_whole(n) and n >= 1 for n in pair):
         raise ValueError(f"size: expected (rows, columns), whole numbers of at least 1, got {size!r}")
 
 
@@ -57,23 +59,39 @@ def seed_rows(
     """Return n seeds for each of `count` requests: consecutive from `seed` on, or from each one's own first.
 
     Raises:
-        ValueError: another number of seeds than requests, or a negative one.
+        ValueError: another number of seeds than requests, or one that is no whole number of 0 or more.
+    """
+    seed = seed.tolist() if hasattr(seed, "tolist") else seed  # of arrays and tensors
+    if isinstance(seed, Sequence) and not isinstance(seed, str):
+        if len(seed) != count:
+            raise ValueError(
+                f"seed: expected one number, or one for each of {count} {each_of}, got {len(seed)}"
+            )
+        firsts = [first_seed(each) for each in seed]
+    else:
+        first = first_seed(seed)
+        firsts = [first + index * n for index in range(count)]
+    return [[first + index for index in range(n)] for first in firsts]
+
+
+def first_seed(seed: int | None) -> int:
+    """Return a seed as it was given, or one by chance, which torch's own seed decides.
+
+    Raises:
+        ValueError: no whole number of 0 or more.
     """
     if seed is None:
-        seed = int(torch.randint(2**31 - 1, ()).item())
-    if isinstance(seed, int):
-        firsts = [seed + index * n for index in range(count)]
-    else:
-        firsts = list(seed)
-        if len(firsts) != count:
-            raise ValueError(
-                f"seed: expected one number, or one for each of {count} {each_of}, got {len(firsts)}"
-            )
-    if any(first < 0 for first in firsts):
-        raise ValueError(f"seed: expected 0 or more, got {min(firsts)}")
-    return [[first + index for index in range(n)] for first in firsts]
+        return int(torch.randint(2**31 - 1, ()).item())
+    if not _is_whole(seed) or seed < 0:
+        raise ValueError(f"seed: expected a whole number of 0 or more, got {seed!r}")
+    return int(seed)
 
 
 def noise_of(seeds: Sequence[int], *shape: int) -> Tensor:
     """Return noise [M ...], float32: a function of each seed alone, the same on every device."""
     return torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether something is a whole number, NumPy's included; truth values are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -227,7 +227,7 @@ def test_each_prompt_may_have_its_own_seed(model):
         ("a", {"sampler": "hein"}, "solver: .* got 'hein'; did you mean 'heun'"),
         ("a", {"verifier": "answer_logit"}, "did you mean 'answer_logits'"),
         ("a", {"seed": [1, 2]}, "seed: expected one number, or one for each of 1 prompts, got 2"),
-        ("a", {"seed": -1}, "seed: expected 0 or more"),
+        ("a", {"seed": -1}, "seed: expected a whole number of 0 or more"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(model, prompt, options, words):

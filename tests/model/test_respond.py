@@ -160,6 +160,7 @@ def test_a_reply_records_no_gradients_and_leaves_them_on_for_its_reader(model, m
         (HELLO, {"num_inference_steps": 0}, "num_inference_steps"),
         (HELLO, {"image_start": "force"}, "did you mean 'forced'"),
         (HELLO, {"image_start": "forced", "max_images": 0}, "max_images: expected 1 or more"),
+        (HELLO, {"seed": "x"}, "seed: expected a whole number of 0 or more, got 'x'"),
         ([{"role": "user", "content": "z" * 140}], {"image_start": "forced"}, "expected at most 160 tokens"),
     ],
 )

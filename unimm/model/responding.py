@@ -15,7 +15,7 @@ from unimm.model.context import Context
 from unimm.model.drawing import Sampling, drawing_steps, sampling_of, show
 from unimm.model.inputs import check_length, rows_of, tokenizer_of, turns_with_latents
 from unimm.parts import Image, from_messages
-from unimm.request import positive
+from unimm.request import first_seed, positive
 from unimm.tables import expect_known
 from unimm.text.chat import Rendered
 from unimm.text.stream import TextStream
@@ -120,8 +120,6 @@ def respond(
         raise ValueError("messages: expected some words or a picture from the user, got nothing")
     if isinstance(max_images, bool) or not isinstance(max_images, int) or max_images < 0:
         raise ValueError(f"max_images: expected 0 or more, got {max_images!r}")
-    if seed is None:
-        seed = int(torch.randint(2**31 - 1, ()).item())
     sampling = sampling_of(
         model,
         num_inference_steps,
@@ -135,7 +133,7 @@ def respond(
     if image_start != "model" and max_images == 0:
         raise ValueError(f"max_images: expected 1 or more with image_start={image_start!r}, got 0")
     settings = ReplySettings(
-        sampling, seed, positive("max_new_tokens", max_new_tokens), max_images, image_start
+        sampling, first_seed(seed), positive("max_new_tokens", max_new_tokens), max_images, image_start
     )
     row = rows_of(model, [turns_with_latents(model, turns)], open_turn=True)[0]
     if image_start == "forced":
