@@ -152,3 +152,32 @@ def test_the_dit_compiles_in_its_place():
     expected = losses(model, data).flow
     model.dit.compile(backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(losses(model, data).flow, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_blocks_computed_again_give_the_same_gradients():
+    found = []
+    for again in (False, True):
+        model = small_model().train()
+        if again:
+            model.compute_again()
+        losses = model.training_losses(batch(DRAW, SEE), generator=torch.Generator().manual_seed(0))
+        counter = Calls()
+        hooks = [
+            block.register_forward_pre_hook(counter)
+            for block in (model.llm.model.layers[0], model.dit.blocks[0])
+        ]
+        (losses.ce + losses.flow).backward()
+        for hook in hooks:
+            hook.remove()
+        assert counter.count == 2 * again
+        found.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    torch.testing.assert_close(found[1], found[0])
+
+
+class Calls:
+    """A hook that counts."""
+
+    count = 0
+
+    def __call__(self, *_):
+        self.count += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,8 @@ def test_two_ranks_have_the_losses_of_one_process_and_export_a_model(tmp_path):
     train(alone.train, JointStage(alone), alone)
 
     sharded = {"deepspeed": {"zero_stage": 3}, "device": "cpu", "output": str(tmp_path / "sharded")}
-    save(joint_recipe(tmp_path, **settings, **sharded), tmp_path / "sharded.yaml")
+    recipe = replace(joint_recipe(tmp_path, **settings, **sharded), gradient_checkpointing=True)
+    save(recipe, tmp_path / "sharded.yaml")
     run_two_ranks(tmp_path / "sharded.yaml", tmp_path / "extensions")
 
     one, two = read_metrics(tmp_path / "joint"), read_metrics(tmp_path / "sharded")

@@ -26,6 +26,7 @@ class InstructRecipe:
     profile: str = "standard"  # whose labels are trained on; "reference": newlines and turn marks too
     trains: str = "all"  # of TRAINED: who learns
     drawing: DrawingSide = DrawingSide()
+    gradient_checkpointing: bool = False  # compute blocks again for gradients: less memory, more time
 
     def __post_init__(self) -> None:
         expect_known("trains", self.trains, TRAINED)
@@ -54,6 +55,8 @@ class InstructStage(TalkStage):
 
     def __init__(self, recipe: InstructRecipe):
         model = open_model(recipe.start)
+        if recipe.gradient_checkpointing:
+            model.compute_again()
         super().__init__(
             model,
             talk_rows(recipe, model),

@@ -60,6 +60,7 @@ class JointRecipe:
     allow_narrow: bool = False  # train a DiT narrower than its latents all the same
     profile: str = "standard"  # whose labels are trained on; "reference": newlines and turn marks too
     drawing: DrawingSide = DrawingSide()
+    gradient_checkpointing: bool = False  # compute blocks again for gradients: less memory, more time
 
 
 @dataclass
@@ -160,6 +161,8 @@ class JointStage(TalkStage):
         refuse_narrow(recipe.model.dit, recipe.allow_narrow)
         model = UniMM(UniMMConfig(recipe.model))
         model.tokenizer = load_tokenizer(recipe.tokenizer)
+        if recipe.gradient_checkpointing:
+            model.compute_again()
         if recipe.llm is not None:
             fill_llm(model.llm, recipe.llm)
         fill_codec(model, recipe.codec_run, recipe.vae)

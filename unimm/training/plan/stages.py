@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,15 @@ from torch import nn
 
 from unimm import config
 from unimm.generator import ClassGenerator, Generator, TextGenerator
-from unimm.model.config import ModelSettings
 from unimm.model.loading import find_folder, read_config
+from unimm.model.unimm import UniMM
 from unimm.tables import expect_known
 from unimm.training.class_conditional import ClassRecipe
 from unimm.training.generating import body_groups
-from unimm.training.instruct import InstructRecipe
+from unimm.training.instruct import InstructRecipe, instruct_groups
 from unimm.training.joint import JointRecipe, talk_groups
 from unimm.training.plan.workload import Rows, Workload, drawing, talking
+from unimm.training.recipe import Group
 from unimm.training.text_to_image import TextRecipe
 
 KINDS_THAT_DRAW = ("draw", "redraw")
@@ -37,22 +38,22 @@ class Planned:
 
 
 def _joint(recipe: JointRecipe) -> Workload:
-    return _talking(recipe.model, recipe)
+    def groups(model: UniMM) -> Mapping[str, Group]:
+        return talk_groups(model, recipe.matrices, recipe.drawing)
+
+    return talking(recipe.model, _rows(recipe), groups)
 
 
 def _instruct(recipe: InstructRecipe) -> Workload:
-    return _talking(read_config(find_folder(recipe.start)).settings, recipe)
+    settings = read_config(find_folder(recipe.start)).settings
+    return talking(settings, _rows(recipe), lambda model: instruct_groups(model, recipe))
 
 
-def _talking(settings: ModelSettings, recipe: Any) -> Workload:
-    return talking(settings, _rows(recipe), lambda model: talk_groups(model, recipe.matrices))
-
-
-def _rows(recipe: Any) -> Rows:
+def _rows(recipe: JointRecipe | InstructRecipe) -> Rows:
     """Return the rows of a recipe; of data whose rows are not known beforehand the fullest ones."""
-    pattern = getattr(recipe.data, "pattern", None)
-    drawn = 1.0 if pattern is None else sum(kind in KINDS_THAT_DRAW for kind in pattern) / len(pattern)
-    return Rows(recipe.data.row_length, drawn, recipe.noise_draws)
+    data = recipe.data
+    drawn = sum(kind in KINDS_THAT_DRAW for kind in data.pattern) / len(data.pattern)
+    return Rows(data.row_length, 1.0 if data.sources else drawn, recipe.noise_draws)
 
 
 def _by_class(recipe: ClassRecipe) -> Workload:
