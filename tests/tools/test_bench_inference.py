@@ -22,13 +22,15 @@ def test_the_built_in_model_is_timed_and_written(capsys, tmp_path):
     assert found["choices"][0]["ratio"] > 0
 
 
-def test_memory_is_computed_for_every_size(capsys, tmp_path):
+def test_memory_and_work_are_computed_for_every_size(capsys, tmp_path):
     out = tmp_path / "memory.json"
-    assert main(["--memory", "1.5B+2.4B", "7B+9.8B", "--json", str(out)]) == 0
+    assert main(["--computed", "1.5B+2.4B", "7B+9.8B", "--json", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "best of 8" in shown
-    [first, *_] = json.loads(out.read_text())["1.5B+2.4B"]
-    assert first["total"] > first["weights"] > 9e9
+    found = json.loads(out.read_text())["1.5B+2.4B"]
+    assert found["memory"][0]["total"] > found["memory"][0]["weights"] > 9e9
+    macs = found["macs"]["8"]
+    assert macs["ours"]["draw"] == macs["naive"]["draw"] == pytest.approx(252.16e12, rel=1e-4)
 
 
 @pytest.mark.parametrize(

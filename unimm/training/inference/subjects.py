@@ -136,5 +136,5 @@ def _refuse_without_room(
     if wanted > there:
         raise ValueError(
             f"model: {name} needs a GPU with room for {wanted / 1e9:.1f} GB of weights ({dtype}), got "
-            f"{device} with {there / 1e9:.1f} GB; --memory computes what it takes anywhere"
+            f"{device} with {there / 1e9:.1f} GB; --computed tells anywhere what it takes"
         )

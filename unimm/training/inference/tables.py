@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from unimm.training.inference.counted import Macs
 from unimm.training.inference.memory import Memory
 from unimm.training.inference.stopwatch import STAGES
 
@@ -39,6 +40,18 @@ def memory_table(title: str, rows: Sequence[tuple[int, bool, Memory]]) -> Table:
         parts = memory.weights, memory.held, memory.prefill, memory.draw, memory.judge, memory.decode
         name = f"best of {pictures}" if chosen else f"{pictures} at once"
         shown.add_row(name, *(f"{part / 1e9:.3f}" for part in (*parts, memory.total)))
+    return shown
+
+
+def work_table(title: str, works: Mapping[int, tuple[Macs, Macs]]) -> Table:
+    """Return a table of what `counted_choice` found for each N."""
+    shown = _table(title, *STAGES, "in all", "ratio", "judge/draw")
+    for n, (ours, naive) in works.items():
+        whole = sum(ours.values()), sum(naive.values())
+        shares = f"{whole[1] / whole[0]:.3f} x", f"{ours['judge'] / ours['draw']:.2%}"
+        for name, macs, last in ((f"best of {n}", ours, shares), (f"naive best of {n}", naive, ("", ""))):
+            parts = (*(macs[stage] for stage in STAGES), sum(macs.values()))
+            shown.add_row(name, *(f"{part / 1e12:.3f}" for part in parts), *last)
     return shown
 
 
