@@ -34,7 +34,14 @@ def test_deepspeed_starts_the_ranks_of_a_hostfile(tmp_path, one_process):
     (tmp_path / "hostfile").write_text("localhost slots=2\n")
     launcher = [str(Path(sys.executable).with_name("deepspeed")), "--hostfile", str(tmp_path / "hostfile")]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    options = ["--no_ssh_check", "--no_local_rank", "--master_port", free_port()]
+    options = [
+        "--no_ssh_check",
+        "--master_addr",
+        "127.0.0.1",
+        "--no_local_rank",
+        "--master_port",
+        free_port(),
+    ]
     run([*launcher, *options, str(SCRIPT), str(tmp_path / "run"), "3", "4"], DS_ACCELERATOR="cpu", PATH=path)
     assert losses(tmp_path / "run") == pytest.approx(losses(one_process), rel=1e-6)
 
