@@ -29,6 +29,13 @@ def ask_questions(
     ocr: Annotated[
         bool | None, typer.Option("--ocr/--no-ocr", help="Words read in the picture, in TextVQA's prompt.")
     ] = None,
+    pictures: Annotated[
+        str | None,
+        typer.Option(help="Of questions with several: first or all. Default: as the protocol does."),
+    ] = None,
+    data_revision: Annotated[
+        str | None, typer.Option(help="Of a data set on the hub: a commit, branch or tag.")
+    ] = None,
     unparsed: Annotated[
         str, typer.Option(help="What answers that nobody can read count as: wrong, random or first.")
     ] = "wrong",
@@ -47,7 +54,9 @@ def ask_questions(
     from unimm.evaluation.generate import Share
     from unimm.evaluation.vqa.runner import Settings, run
 
-    settings = Settings(bench, data, protocol, split, limit, ocr, batch_size, unparsed, seed)
+    settings = Settings(
+        bench, data, protocol, split, limit, ocr, batch_size, unparsed, seed, pictures, data_revision
+    )
     folder = out or Path("outputs") / f"{bench}-{settings.way}-{short_name(model, adapter)}"
     share = Share.of_environment(rank, world_size)
     loaded = load_model(model, device, revision, dtype, profile, adapter)

@@ -118,10 +118,13 @@ def _galleries(shown: Sequence[Shown]) -> str:
     for each in shown:
         by_task[each.task].append(each)
     return "\n".join(
-        f'<h3>{escape(task.replace("_", " "))}</h3><div class="gallery">'
-        f"{''.join(_figure(each) for each in members)}</div>"
-        for task, members in by_task.items()
+        f"<h3>{escape(task.replace('_', ' '))}</h3>{gallery(members)}" for task, members in by_task.items()
     )
+
+
+def gallery(shown: Sequence[Shown]) -> str:
+    """Return pictures side by side, each with its prompt and what was thought of it."""
+    return f'<div class="gallery">{"".join(map(_figure, shown))}</div>'
 
 
 def _figure(shown: Shown) -> str:
@@ -144,7 +147,7 @@ def mark(score: float) -> str:
 def picture(image: Image.Image | None, alt: str) -> str:
     """Return a picture inside the page; a place for it where there is none."""
     if image is None:
-        return '<p class="quiet">cannot be opened</p>'
+        return '<p class="quiet">cannot be shown</p>'
     if max(image.size) > SIDE:
         image = image.copy()
         image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from tests.evaluation.vqa.people import Person, lines, one_who_knows, silent
 from unimm.evaluation.generate import Share
+from unimm.evaluation.vqa import card as cards
 from unimm.evaluation.vqa import runner
+from unimm.evaluation.vqa.asking import parts
 from unimm.evaluation.vqa.runner import Settings, run
 from unimm.evaluation.vqa.tasks import TASKS
 from unimm.evaluation.vqa.world import MAKERS
@@ -159,6 +163,9 @@ def test_two_runs_in_one_folder_are_noticed(tmp_path):
         ({"protocol": "cambrain"}, "--protocol: .*did you mean 'cambrian'"),
         ({"batch_size": 0}, "--batch-size"),
         ({"limit": 0}, "--limit"),
+        ({"pictures": "al"}, "--pictures: .*did you mean 'all'"),
+        ({"unparsed": "randm"}, "--unparsed: .*did you mean 'random'"),
+        ({"bench": "textvqa", "unparsed": "random"}, "--unparsed: answers to textvqa are free texts"),
         ({"ocr": True}, "--ocr: mme has no prompt with OCR tokens under protocol 'official'"),
     ],
 )
@@ -186,3 +193,73 @@ def _no_data():
     from unimm.evaluation.vqa.sources import Data
 
     return Data(lambda: iter(()), lambda row: None, {"kind": "none"})
+
+
+def test_the_page_marks_what_is_right_and_what_is_wrong(tmp_path):
+    settings = Settings("mme", "world", limit=4)
+    card = run(Person(lambda image, prompt: "yes"), settings, tmp_path, say=silent)
+    page = (tmp_path / "card.html").read_text()
+    assert (page.count("&#10003;"), page.count("&#10007;")) == (4, 4)
+    assert (card["headline"], card["scores"][card["headline"]]["n"]) == ("perception (4 of 10)", 8)
+    assert card["scores"]["existence"]["n"] == 2
+    assert f"| {card['headline']}" in cards.table(card).splitlines()[-4 - len(card["notes"])]
+    assert "50.0 [50.0, 50.0]" in cards.table(card)  # of accuracy, in per cent beside points
+    assert "1 pictures" not in page
+
+
+class Chatty(Person):
+    """Has UniMM's chat as well; keeps what it was shown."""
+
+    def __init__(self):
+        super().__init__(lambda image, prompt: "A")
+        self.chats: list[tuple[list, dict]] = []
+
+    def chat(self, messages, **options):
+        self.chats.append((messages[0]["content"], options))
+        return SimpleNamespace(text="A")
+
+
+def two_pictures(pictures: str | None, protocol: str, folder) -> tuple[Chatty, dict]:
+    """Ask a question of MMMU with two pictures."""
+    (folder / "data").mkdir(parents=True)
+    for name, colour in (("1.png", "red"), ("2.png", "blue")):
+        Image.new("RGB", (8, 8), colour).save(folder / "data" / name)
+    row = {
+        "id": "validation_Art_1", "question": "Which of <image 1> and <image 2>?", "options": "['x', 'y']",
+        "question_type": "multiple-choice", "answer": "A", "image_1": "1.png", "image_2": "2.png",
+    }  # fmt: skip
+    (folder / "data" / "test.jsonl").write_text(json.dumps(row) + "\n")
+    settings, person = Settings("mmmu", str(folder / "data"), protocol, pictures=pictures), Chatty()
+    return person, run(person, settings, folder / "out", say=silent)
+
+
+def test_several_pictures_are_shown_where_the_question_names_them(tmp_path):
+    person, card = two_pictures(None, "official", tmp_path)
+    ((content, options),) = person.chats
+    assert [part["type"] for part in content] == ["text", "image", "text", "image", "text"]
+    assert [part["image"].getpixel((0, 0)) for part in content[1::2]] == [(255, 0, 0), (0, 0, 255)]
+    assert [part["text"] for part in content[:4:2]] == ["Which of ", " and "]
+    assert content[4]["text"].startswith("?\n\nA. x\nB. y")
+    assert options == {"max_new_tokens": 512, "max_images": 0}
+    assert "1 questions with several pictures were asked with all of them" in cards.table(card)
+    assert card["run"]["pictures"] == "all"
+
+
+@pytest.mark.parametrize(("pictures", "protocol"), [("first", "official"), (None, "cambrian")])
+def test_the_first_picture_alone_is_shown_where_that_is_asked_for(pictures, protocol, tmp_path):
+    person, card = two_pictures(pictures, protocol, tmp_path)
+    assert (person.chats, len(person.asked)) == ([], 1)
+    assert "asked with the first of them" in cards.table(card)
+
+
+def test_pictures_that_no_tag_names_stand_first():
+    assert parts("What?", ["a", "b"]) == [
+        {"type": "image", "image": "a"},
+        {"type": "image", "image": "b"},
+        {"type": "text", "text": "What?"},
+    ]
+    assert [part.get("image", part.get("text")) for part in parts("<image 2> and <image 9>", ["a", "b"])] == [
+        "a",
+        "b",
+        " and <image 9>",
+    ]

@@ -6,11 +6,12 @@ import base64
 import csv
 import hashlib
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from tests.evaluation.vqa.people import Person, one_who_knows, silent
-from unimm.evaluation.vqa import tables
+from unimm.evaluation.vqa import sources, tables
 from unimm.evaluation.vqa.rows import Row
 from unimm.evaluation.vqa.runner import Asked, Settings, questions_of, run
 from unimm.evaluation.vqa.sources import open_data
@@ -107,19 +108,37 @@ def test_the_hub_is_asked_for_the_parts_and_the_split(bench, split, asked_for, m
     images = [{"id": row["imageId"], "image": row.pop("image")} for row in rows] if bench == "gqa" else []
     task, asked = TASKS[bench], []
 
-    def load_dataset(name, config, split, streaming):
-        assert streaming
+    def load_dataset(name, config, split, revision, streaming):
+        assert (streaming, revision) == (True, f"commit of {task.dataset} at v1")
         asked.append((name, config, split))
         found = images if task.images is not None and config == task.images.config else rows
         return datasets.Dataset.from_list(found).to_iterable_dataset()
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    data = open_data(task, task.dataset, split)
+    monkeypatch.setattr(sources, "commit_of", lambda name, revision: f"commit of {name} at {revision}")
+    data = open_data(task, task.dataset, split, revision="v1")
     found = [data.schema(row) for row in data.rows()]
     assert [q.picture.read() for q in found] == [q.picture.read() for q in read(bench, "world", 4)]
     parts = [task.images.config, *task.configs] if task.images else [None]
     assert asked == [(task.dataset, part, asked_for) for part in parts]
     assert data.facts["split"] == asked_for
+    assert data.facts["revision"] == f"commit of {task.dataset} at v1"
+
+
+def test_a_data_set_is_of_one_commit_or_not_there(monkeypatch):
+    import huggingface_hub
+
+    def dataset_info(api, name, revision, timeout):
+        if revision == "gone":
+            raise ConnectionError("no such branch")
+        return SimpleNamespace(sha=f"{name}-{revision}")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
+    assert open_data(TASKS["mme"], "lmms-lab/MME").facts["revision"] == "lmms-lab/MME-None"
+    with pytest.raises(FileNotFoundError, match="the data set 'a/b' at 'gone' on the hub .no such branch"):
+        open_data(TASKS["mme"], "a/b", revision="gone")
+    with pytest.raises(ValueError, match="--data-revision: world is not on the hub"):
+        open_data(TASKS["mme"], "world", revision="v1")
 
 
 def yes_no_table(rows):
@@ -181,6 +200,24 @@ def test_a_table_of_mmmu_has_choices_and_open_questions(tmp_path):
     choice, free = read("mmmu", write_table(tmp_path / "MMMU.tsv", rows))
     assert (choice.options, choice.gold) == (("1", "2"), "B")
     assert (free.options, free.gold) == (None, ("7",))
+    assert (choice.pictures, choice.more) == (1, ())
+
+
+def test_questions_of_mmmu_keep_all_their_pictures(tmp_path):
+    own, other = (row["image"]["bytes"] for row in world_rows("ai2d", 2))
+    row = {
+        "id": "validation_Art_1", "question": "<image 1> or <image 2>?", "question_type": "multiple-choice",
+        "options": "['left', '<image 2>']", "answer": "B", "image_1": {"bytes": own, "path": None},
+        "image_2": {"bytes": other, "path": None}, "image_3": None,
+    }  # fmt: skip
+    (found,) = read("mmmu", write_many(tmp_path / "hub", [row]))
+    texts = repr([base64.b64encode(data).decode() for data in (own, other)])
+    path = tmp_path / "MMMU.tsv"
+    path.write_text(f"index\timage\tquestion\tA\tB\tanswer\tcategory\n1\t{texts}\tx?\t1\t2\tB\tArt\n")
+    (listed,) = read("mmmu", path)
+    for question in (found, listed):
+        assert question.pictures == 2
+        assert [picture.read() for picture in (question.picture, *question.more)] == [own, other]
 
 
 def test_mmvp_is_read_as_it_is_published(tmp_path):

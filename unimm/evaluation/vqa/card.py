@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from unimm.evaluation.bootstrap import RESAMPLES, intervals
-from unimm.evaluation.card import FORMAT, rows_of, said
+from unimm.evaluation.card import FORMAT, aligned, rows_of, said, scale_of
 from unimm.evaluation.run import now, software
 from unimm.evaluation.scored import Scored
 from unimm.evaluation.scorers import SCORERS
@@ -35,11 +34,7 @@ def make_card(
             the policy.
     """
     resamples = RESAMPLES if len(set(scored.groups)) <= _FEW_GROUPS else _FEWER_RESAMPLES
-    counted = set(scored.tasks)
-    leaves = {
-        name: leaf if name in counted else replace(leaf, n=facts["n"])
-        for name, leaf in intervals(scored, resamples=resamples).items()
-    }
+    leaves = intervals(scored, resamples=resamples)
     scorer = SCORERS[task.name]
     own = run["data"]["kind"] == "world"
     return {
@@ -47,6 +42,8 @@ def make_card(
         "metric": f"{'world-' if own else ''}{task.name}@{protocol[0]}",
         "benchmark": task.name,
         "scale": task.scale,
+        "scales": {name: 100.0 for name in leaves if name.rpartition("/")[2] in task.shares},
+        "headline": next((name for name in leaves if name.partition(" (")[0] == task.quoted), None),
         "scores": {name: leaf.to_dict() for name, leaf in leaves.items()},
         "expected_n": None if own else task.size,
         "unparsed": scored.unparsed,
@@ -62,12 +59,9 @@ def make_card(
 
 def table(card: Mapping[str, Any]) -> str:
     """Return the scores as a table, then what must be said with them."""
-    rows = [("", card["metric"], "n")]
-    rows += [(name, said(leaf, card["scale"]), str(leaf.n)) for name, leaf in rows_of(card)]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [f"| {row[0]:{widths[0]}} | {row[1]:>{widths[1]}} | {row[2]:>{widths[2]}} |" for row in rows]
-    rule = f"|{'-' * (widths[0] + 2)}|{'-' * (widths[1] + 1)}:|{'-' * (widths[2] + 1)}:|"
-    return "\n".join([lines[0], rule, *lines[1:], "", *notes(card)])
+    rows = [("", f"{card['metric']}{', %' if card['scale'] == 100 else ''}", "n")]
+    rows += [(name, said(leaf, scale_of(card, name)), str(leaf.n)) for name, leaf in rows_of(card)]
+    return "\n".join([*aligned(rows, left=(0,)), "", *notes(card)])
 
 
 def notes(card: Mapping[str, Any]) -> Sequence[str]:
@@ -81,9 +75,8 @@ def notes(card: Mapping[str, Any]) -> Sequence[str]:
         f"unparsed answers count as {card['policy']!r}; "
         f"OCR tokens {'in' if card['run']['ocr'] else 'not in'} the prompt",
     ]
-    if card["first_picture_only"]:
-        lines.append(
-            f"{card['first_picture_only']} questions with several pictures were asked with the first one"
-        )
+    if card["several_pictures"]:
+        shown = {"first": "the first of them", "all": "all of them"}[card["run"]["pictures"]]
+        lines.append(f"{card['several_pictures']} questions with several pictures were asked with {shown}")
     lines += [f"failed {count}: {error}" for error, count in card["errors"].items()]
     return [*lines, *card["notes"]]

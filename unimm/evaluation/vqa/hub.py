@@ -99,21 +99,22 @@ def mmmu(row: Row) -> Question:
     choice = row.text("question_type") == "multiple-choice"
     gold = answer if choice else (row.texts("answer") if answer.startswith("[") else (answer,))
     numbered = [name for name in (f"image_{at}" for at in range(1, 8)) if row.fields.get(name) is not None]
+    shown = tuple(picture for name in numbered if (picture := row.picture(name)) is not None)
     return Question(
-        own, row.text("question"), gold, row.picture(numbered[0]) if numbered else None, own, subject[1],
-        row.texts("options") if choice else None, pictures=len(numbered),
+        own, row.text("question"), gold, shown[0] if shown else None, own, subject[1],
+        row.texts("options") if choice else None, pictures=len(shown), more=shown[1:],
     )  # fmt: skip
 
 
 def mmmu_pro(row: Row) -> Question:
     """MMMU-Pro: the setting is the category; in "vision" the question stands in the picture."""
     vision = row.fields.get("image") is not None
-    name = "image" if vision else "image_1"
-    numbered = [at for at in range(1, 8) if row.fields.get(f"image_{at}") is not None]
+    names = ["image"] if vision else [f"image_{at}" for at in range(1, 8)]
+    shown = tuple(picture for name in names if (picture := row.picture(name)) is not None)
     question = Question(
-        row.text("id"), "" if vision else row.text("question"), row.text("answer"), row.picture(name),
-        row.text("id"), row.config or ("vision" if vision else "standard"), row.texts("options"),
-        facts={"subject": row.text_or("subject")}, pictures=1 if vision else len(numbered),
+        row.text("id"), "" if vision else row.text("question"), row.text("answer"),
+        shown[0] if shown else None, row.text("id"), row.config or ("vision" if vision else "standard"),
+        row.texts("options"), facts={"subject": row.text_or("subject")}, pictures=len(shown), more=shown[1:],
     )  # fmt: skip
     return replace(question, id=f"{question.category}/{question.id}")
 

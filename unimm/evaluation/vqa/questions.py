@@ -30,7 +30,9 @@ class Question:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of the record that the scorer reads."""
     pictures: int = 1
-    """How many the question has; more than one are not all shown."""
+    """How many the question has."""
+    more: tuple[Picture, ...] = ()
+    """Those behind the first, by their numbers in the text, where the data's rows give them."""
 
     def record(self) -> dict[str, Any]:
         """Return the fields of its record that are known before it is answered."""

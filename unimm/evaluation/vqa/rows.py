@@ -85,10 +85,13 @@ class Row:
     def picture(self, name: str = "image") -> Picture | None:
         """Return a picture: bytes, a file's path inside the data's folder, or datasets' {bytes, path}.
 
+        Of a list it is the first.
+
         Raises:
             ValueError: something else, or a path that leaves the folder.
         """
-        return self._picture(name, self.fields.get(name))
+        value = self.fields.get(name)
+        return self._picture(name, value[0] if isinstance(value, list) and value else value)
 
     def listed_pictures(self, name: str = "image") -> tuple[Picture, ...]:
         """Return the pictures of a list; a single one may stand alone."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from unimm.evaluation.card import write_card
 from unimm.evaluation.generate import Share
 from unimm.evaluation.run import model_facts, open_run
 from unimm.evaluation.scorers import SCORERS
+from unimm.evaluation.scorers.answering.judging import POLICIES
 from unimm.evaluation.store import stage
 from unimm.evaluation.vqa import card as cards
 from unimm.evaluation.vqa.answers import Answers, Record
@@ -27,6 +28,7 @@ from unimm.request import positive
 from unimm.tables import pick
 
 SEVERAL = "several pictures"
+PICTURES = {"first": "the first alone", "all": "all, where the prompt names them"}
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,20 @@ class Settings:
     batch_size: int = 16
     unparsed: str = "wrong"  # or "random", "first"
     seed: int = 0  # of the built-in world's questions
+    pictures: str | None = None  # of questions with several: first, all; None: as the protocol does
+    revision: str | None = None  # of a data set on the hub
 
     def __post_init__(self) -> None:
         pick("--protocol", self.way, self.task.asking)
         positive("--batch-size", self.batch_size)
+        if self.pictures is not None:
+            pick("--pictures", self.pictures, PICTURES)
+        pick("--unparsed", self.unparsed, POLICIES)
+        if self.task.free and self.unparsed != "wrong":
+            raise ValueError(
+                f"--unparsed: answers to {self.bench} are free texts, of which none can be guessed; expected "
+                f"wrong, got {self.unparsed!r}"
+            )
         if self.limit is not None:
             positive("--limit", self.limit)
         if self.ocr and self.asking.with_tokens is None:
@@ -73,6 +85,11 @@ class Settings:
         return self.asking.scored_as or self.way
 
     @property
+    def shown(self) -> str:
+        """Which of several pictures are shown."""
+        return self.asking.pictures if self.pictures is None else self.pictures
+
+    @property
     def with_tokens(self) -> bool:
         """Whether OCR tokens are in the prompt."""
         return self.asking.tokens if self.ocr is None else self.ocr
@@ -86,8 +103,8 @@ class Asked:
     """The ids of all questions."""
     digest: Any = field(default_factory=hashlib.sha256)
     left_out: Counter[str] = field(default_factory=Counter)
-    first_only: int = 0
-    """Questions with several pictures that are asked with the first one."""
+    several: int = 0
+    """Questions with several pictures that are asked."""
 
 
 def run(
@@ -120,8 +137,8 @@ def run(
         ValueError: data that cannot be read, a folder of another run, or no question that could be answered.
         OSError: the disk is full; whatever was written is whole.
     """
-    share, task = share or Share(), settings.task
-    data = open_data(task, settings.data, settings.split, settings.seed, settings.limit)
+    share = share or Share()
+    data = data_of(settings)
     there = open_run(out, identity(settings, data, model_facts(model, name)))
     answers, asked = Answers(out), Asked()
     _ask(model, settings, data, answers, share, asked)
@@ -133,6 +150,13 @@ def run(
     return score(settings, there, [records[each] for each in asked.order], asked, data, out, say)
 
 
+def data_of(settings: Settings) -> Data:
+    """Return the data that the settings name."""
+    return open_data(
+        settings.task, settings.data, settings.split, settings.seed, settings.limit, settings.revision
+    )
+
+
 def identity(settings: Settings, data: Data, model: Mapping[str, Any]) -> dict[str, Any]:
     """Return what makes two runs one: everything an answer depends on."""
     return {
@@ -141,6 +165,7 @@ def identity(settings: Settings, data: Data, model: Mapping[str, Any]) -> dict[s
         "data": dict(data.facts),
         "limit": settings.limit,
         "ocr": settings.with_tokens,
+        "pictures": settings.shown,
         "template": _template(settings),
         "max_new_tokens": settings.asking.max_new_tokens,
         "decoding": "greedy",
@@ -181,10 +206,10 @@ def questions_of(settings: Settings, data: Data, asked: Asked) -> Iterator[Quest
             )
         seen.add(question.id)
         if question.pictures > 1:
-            if not settings.task.first_picture_only:
+            if not settings.task.several:
                 asked.left_out[SEVERAL] += 1
                 continue
-            asked.first_only += 1
+            asked.several += 1
         asked.order.append(question.id)
         asked.digest.update(json.dumps([question.text, question.record()], sort_keys=True).encode())
         yield question
@@ -195,7 +220,11 @@ def questions_of(settings: Settings, data: Data, asked: Asked) -> Iterator[Quest
 def _ask(model: Any, settings: Settings, data: Data, answers: Answers, share: Share, asked: Asked) -> None:
     """Answer this process's share of what is not answered."""
     way = Way(
-        form_of(settings), settings.asking.max_new_tokens, settings.task.needs_picture, settings.batch_size
+        form_of(settings),
+        settings.asking.max_new_tokens,
+        settings.task.needs_picture,
+        settings.batch_size,
+        settings.shown,
     )
     done = answers.read(share)
     total = settings.limit or settings.task.size or 0
@@ -242,13 +271,14 @@ def score(
         "questions_sha256": asked.digest.hexdigest(),
         "pictures_sha256": _digest_of(record.get("image_sha256", "") for record in records),
         "left_out": dict(asked.left_out),
-        "first_picture_only": asked.first_only,
+        "several_pictures": asked.several,
         "policy": settings.unparsed,
+        "settings": asdict(settings),
         "errors": dict(Counter(record["error"] for record in failed).most_common(10)),
     }
     card = cards.make_card(settings.task, (settings.way, settings.scored_as), there, scored, facts)
     write_card(out, card)
-    write_whole(out / "card.html", card_page(card, records, _first_pictures(settings, data)))
+    write_whole(out / "card.html", card_page(card, records, scored.each, _first_pictures(settings, data)))
     say(cards.table(card))
     return card
 

@@ -36,7 +36,12 @@ class Data:
 
 
 def open_data(
-    task: Task, data: str, split: str | None = None, seed: int = 0, limit: int | None = None
+    task: Task,
+    data: str,
+    split: str | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    revision: str | None = None,
 ) -> Data:
     """Return the rows of a benchmark.
 
@@ -46,12 +51,16 @@ def open_data(
             pictures; or a data set on the hub such as "lmms-lab/MME".
         split: of a data set on the hub; the task's own if none is given.
         seed, limit: of the world's questions and their number.
+        revision: of a data set on the hub, a commit, branch or tag; the newest if none is given.
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: a folder without any of these files.
+        ValueError: a folder without any of these files, or a revision of data that is not on the hub.
     """
     path = Path(data)
+    on_hub = data.count("/") == 1 and not path.exists() and not data.startswith((".", "~", "/"))
+    if revision is not None and not on_hub:
+        raise ValueError(f"--data-revision: {data} is not on the hub; leave {revision!r} out")
     if data == WORLD:
         from unimm.evaluation.vqa import world
 
@@ -60,8 +69,8 @@ def open_data(
         return _table(task, path)
     if path.is_dir():
         return _folder(task, path, split)
-    if data.count("/") == 1 and not path.exists() and not data.startswith((".", "~", "/")):
-        return _hub(task, data, split)
+    if on_hub:
+        return _hub(task, data, split, commit_of(data, revision))
     raise FileNotFoundError(
         f"--data: no folder, .tsv file or data set {data!r}; the questions of {task.name} are on the hub as "
         f"{task.dataset}, or make them of the built-in world with --data {WORLD}"
@@ -101,8 +110,12 @@ def _table_picture(row: Mapping[str, str], kept: Mapping[str, str]) -> Any:
         text = kept.get(reference, "")
     if not text:
         return row.get("image_path") or None
-    if text.startswith("["):  # several pictures; the first is shown
-        text = text.strip("[]").split(",")[0].strip(" '\"")
+    if text.startswith("["):  # several pictures
+        return [_from_text(each.strip(" '\"")) for each in text.strip("[]").split(",")]
+    return _from_text(text)
+
+
+def _from_text(text: str) -> Picture:
     try:
         return from_base64(text)
     except PictureError:
@@ -227,17 +240,34 @@ def _pictures_by_id(task: Task, rows: Iterator[dict[str, Any]]) -> dict[str, Pic
     return found
 
 
-def _hub(task: Task, name: str, split: str | None) -> Data:
+def commit_of(name: str, revision: str | None) -> str | None:
+    """Return the commit of a data set on the hub that a revision names now, so that all of it is of one.
+
+    Raises:
+        FileNotFoundError: no such data set or revision, or no way to the hub.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().dataset_info(name, revision=revision, timeout=30).sha
+    except Exception as error:  # every transport of the hub's client has errors of its own
+        at = "" if revision is None else f" at {revision!r}"
+        raise FileNotFoundError(
+            f"--data: cannot reach the data set {name!r}{at} on the hub ({error})"
+        ) from None
+
+
+def _hub(task: Task, name: str, split: str | None, commit: str | None) -> Data:
     chosen = split or task.split
-    facts = {"kind": "hub", "name": name, "split": chosen, "configs": list(task.configs)}
-    return Data(lambda: _hub_rows(task, name, chosen), task.hub, facts)
+    facts = {"kind": "hub", "name": name, "revision": commit, "split": chosen, "configs": list(task.configs)}
+    return Data(lambda: _hub_rows(task, name, chosen, commit), task.hub, facts)
 
 
-def _hub_rows(task: Task, name: str, split: str) -> Iterator[Row]:
+def _hub_rows(task: Task, name: str, split: str, commit: str | None) -> Iterator[Row]:
     from datasets import Features, Image, load_dataset
 
     def rows(config: str | None) -> Iterator[dict[str, Any]]:
-        stream = load_dataset(name, config, split=split, streaming=True)
+        stream = load_dataset(name, config, split=split, revision=commit, streaming=True)
         yield from _undecoded(stream, Features, Image)
 
     pictures = {} if task.images is None else _pictures_by_id(task, rows(task.images.config))

@@ -94,7 +94,6 @@ def scienceqa(row: Row) -> Question:
 
 
 def mmmu(row: Row) -> Question:
-    """MMMU: a row without options is an open question."""
-    if row.has("A"):
-        return choice(row)
-    return short(row)
+    """MMMU: a row without options is an open question; there may be several pictures."""
+    question, shown = (choice if row.has("A") else short)(row), row.listed_pictures()
+    return replace(question, pictures=len(shown), more=shown[1:])

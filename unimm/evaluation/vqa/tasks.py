@@ -30,6 +30,8 @@ class Asking:
     """Whether `with_tokens` is the protocol's own choice."""
     scored_as: str | None = None
     """The scorer's protocol, where it has another name."""
+    pictures: str = "all"
+    """Of a question with several, "all" where the prompt names them, or the "first" alone."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,16 @@ class Task:
     """Parts of the data set that are read, one after the other."""
     images: Images | None = None
     needs_picture: bool = True
-    first_picture_only: bool = False
-    """Whether questions with several pictures are asked with the first one, as Cambrian does; else they are
-    left out, and counted."""
+    several: bool = False
+    """Whether questions with several pictures are asked; else they are left out, and counted."""
     scale: float = 100.0
     """By which scores are multiplied where they are shown."""
+    shares: tuple[str, ...] = ()
+    """Scores that are shares and shown in per cent where others are points, by the end of their names."""
+    quoted: str = "accuracy"
+    """The score that people quote."""
+    free: bool = False
+    """Whether answers are free texts, in which there is nothing to guess."""
     notes: tuple[str, ...] = field(default=())
 
 
@@ -97,6 +104,8 @@ _ALL = (
             "vlmevalkit": Asking(prompts.plain, _VLM),
         },
         scale=1.0,
+        shares=("accuracy", "accuracy+"),
+        quoted="perception",
         notes=("subtasks 0 to 200, perception to 2000, cognition to 800; two questions to a picture",),
     ),
     Task(
@@ -107,15 +116,16 @@ _ALL = (
             "lmms_eval": Asking(prompts.capitalised, _OPEN, prompts.capitalised_with_tokens),
             "vlmevalkit": Asking(followed_by(WORD), _VLM),
         },
+        free=True,
         notes=("OCR tokens in the prompt move scores by ten points and more: --ocr and --no-ocr",),
     ),
     Task(
         "vqav2", "lmms-lab/VQAv2", "validation", 214354, hub.vqav2, tables.short,
-        _without(_short(WORD, 128, 16), "cambrian"),
+        _without(_short(WORD, 128, 16), "cambrian"), free=True,
     ),
     Task(
         "gqa", "lmms-lab/GQA", "testdev", 12578, hub.gqa, tables.one_short, _short(WORD, 128, 16),
-        configs=("testdev_balanced_instructions",), images=Images("testdev_balanced_images"),
+        configs=("testdev_balanced_instructions",), images=Images("testdev_balanced_images"), free=True,
     ),
     Task(
         "ai2d", "lmms-lab/ai2d", "test", 3088, hub.ai2d, tables.choice,
@@ -141,12 +151,12 @@ _ALL = (
         "mmmu", "lmms-lab/MMMU", "validation", 900, hub.mmmu, tables.mmmu,
         {
             "official": Asking(prompts.official_mmmu, 512),
-            "cambrian": Asking(prompts.cambrian_mmmu, 512),
+            "cambrian": Asking(prompts.cambrian_mmmu, 512, pictures="first"),
             "lmms_eval": Asking(prompts.lmms_mmmu, 128),
             "vlmevalkit": _VLM_CHOICE,
         },
-        first_picture_only=True,
-        notes=("questions with several pictures are asked with the first one, as Cambrian does",),
+        several=True,
+        notes=("of several pictures Cambrian shows the first one, the others all: --pictures first, all",),
     ),
     Task(
         "mmmu_pro", "MMMU/MMMU_Pro", "test", 3460, hub.mmmu_pro, tables.choice,
@@ -156,7 +166,8 @@ _ALL = (
             "vlmevalkit": _VLM_CHOICE,
         },
         configs=("standard (10 options)", "vision"),
-        first_picture_only=True,
+        several=True,
+        quoted="mean",
         notes=("the mean of ten options and of questions inside the picture, 1,730 each",),
     ),
     Task(
@@ -175,6 +186,7 @@ _ALL = (
             "cambrian": Asking(choice(LETTER, " Options:", "\n"), 512),
             "vlmevalkit": _VLM_CHOICE,
         },
+        quoted="circular_accuracy",
         notes=("1,164 questions in all rotations",),
     ),
     Task(
@@ -186,11 +198,12 @@ _ALL = (
             "vlmevalkit": _VLM_CHOICE,
         },
         needs_picture=False,
+        quoted="accuracy_with_image",
         notes=("2,017 questions have a picture; accuracy_with_image is what is mostly quoted",),
     ),
     Task(
         "chartqa", "lmms-lab/ChartQA", "test", 2500, hub.chartqa, tables.chartqa,
-        _short(prompts.ONE_WORD, 128, 16, prompts.NUMBER),
+        _short(prompts.ONE_WORD, 128, 16, prompts.NUMBER), free=True,
     ),
     Task(
         "mmvp", "MMVP/MMVP", "train", 300, hub.mmvp, tables.mmvp,
@@ -200,6 +213,7 @@ _ALL = (
             "lmms_eval": Asking(choice(LETTER), 16),
             "vlmevalkit": _VLM_CHOICE,
         },
+        quoted="pair_accuracy",
         notes=("150 pairs; lmms-eval's copy has four right answers corrected",),
     ),
     Task(
@@ -215,14 +229,18 @@ _ALL = (
     Task(
         "docvqa", "lmms-lab/DocVQA", "validation", 5349, hub.documents, tables.short,
         _without(_short(WORD, 128, 32), "cambrian"), configs=("DocVQA",),
+        quoted="anls", free=True,
     ),
     Task(
         "infovqa", "lmms-lab/DocVQA", "validation", 2801, hub.documents, tables.short,
         _without(_short(WORD, 128, 32), "cambrian"), configs=("InfographicVQA",),
+        quoted="anls", free=True,
     ),
     Task(
         "stvqa", "lmms-lab/ST-VQA", "test", None, hub.documents, tables.short,
         _without(_short(WORD, 128, 32), "cambrian"),
+        quoted="anls",
+        free=True,
         notes=("the published test has no answers: score a split of your own, or submit the records",),
     ),
 )  # fmt: skip
@@ -233,7 +251,9 @@ BARE = "bare"
 
 def _with_bare(task: Task) -> Task:
     first = next(iter(task.asking))
-    return replace(task, asking={**task.asking, BARE: Asking(prompts.bare, 32, scored_as=first)})
+    return replace(
+        task, asking={**task.asking, BARE: Asking(prompts.bare, 32, scored_as=first, pictures="first")}
+    )
 
 
 TASKS: dict[str, Task] = {task.name: _with_bare(task) for task in _ALL}
