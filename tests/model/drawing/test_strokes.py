@@ -113,6 +113,8 @@ def test_a_negative_prompt_that_nothing_reads_is_refused(model):
         draw(model, negative_prompt="a heart")
     with pytest.raises(ValueError, match="negative_prompt: expected some words"):
         draw(model, negative_prompt=" ", guidance_scale=2.0)
+    with pytest.raises(ValueError, match="negative_prompt: expected one text, for all prompts, got list"):
+        draw(model, negative_prompt=["a heart"], guidance_scale=2.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

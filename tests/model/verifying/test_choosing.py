@@ -204,6 +204,7 @@ def test_verify_reads_a_prompt_that_occurs_twice_once(model):
     ("options", "words"),
     [
         ({"stop_margin": 1.0}, "need a choice to make"),
+        ({"verifier": "p_yes", "stop_margin": 1.0}, "need a choice to make"),
         ({"best_of": 4, "stop_margin": 0.0}, "stop_margin: expected a number above 0"),
         ({"best_of": 4, "stop_margin": math.nan}, "stop_margin: expected a number above 0"),
         ({"best_of": 4, "stop_margin": 1.0, "stop_probability": 0.5}, "expected one of them"),

@@ -188,8 +188,8 @@ def test_scorers_of_pictures_are_given_pictures(model, latents):
     assert found.tolist() == [sum(image.convert("L").tobytes()) for image in images]
 
 
-@pytest.mark.parametrize("given", [[0.5], [[0.5]] * 6, 0.5])
-def test_another_number_of_scores_than_candidates_is_refused(model, latents, given):
+@pytest.mark.parametrize("given", [[0.5], [[0.5]] * 6, 0.5, None, ["good"] * 6, [None] * 6])
+def test_what_is_not_one_score_for_each_candidate_is_refused(model, latents, given):
     with pytest.raises(ValueError, match="one score for each of 6 candidates"):
         judging(model, PROMPTS, lambda z, prompts: given)(latents, OWNERS)
 

@@ -53,7 +53,11 @@ def guidance_of(model: UniMM, asked: float | None) -> float:
 
 
 def check_negative(model: UniMM, negative_prompt: str | None, scale: float) -> None:
-    """Refuse a negative prompt that nothing would read."""
+    """Refuse a negative prompt that nothing would read, or more than one."""
+    if not isinstance(negative_prompt, str | None):
+        raise ValueError(
+            f"negative_prompt: expected one text, for all prompts, got {type(negative_prompt).__name__}"
+        )
     if negative_prompt is not None and scale == 1 and model.profile.guides:
         raise ValueError(
             f"negative_prompt: it acts with a guidance_scale other than 1, got 1 (the model's own is "

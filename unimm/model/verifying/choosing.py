@@ -60,10 +60,10 @@ def choose(
         batch_size: candidates that are judged in one pass; None is as many as fit.
 
     Raises:
-        ValueError: both stops, one without a verifier or out of its range, or a verifier without a
+        ValueError: both stops, one without a choice to make or out of its range, or a verifier without a
             calibration where a probability is to be reached.
     """
-    enough = _enough(model, verifier, keep, stop_margin, stop_probability)
+    enough = _enough(model, verifier, n - keep, keep, stop_margin, stop_probability)
     judge = None if verifier is None else judging(model, prompts, verifier, batch_size)
 
     def score(latents: Tensor, places: Sequence[Place]) -> Tensor:
@@ -97,13 +97,15 @@ def choose(
 
 
 def _enough(
-    model: UniMM, verifier: Verifier | None, keep: int, margin: float | None, level: float | None
+    model: UniMM, verifier: Verifier | None, spare: int, keep: int, margin: float | None, level: float | None
 ) -> Enough | None:
-    """Return when a prompt has been drawn often enough, or None: never before n."""
+    """Return when a prompt has been drawn often enough, or None: never before all, `spare` more than kept."""
     if margin is None and level is None:
         return None
-    if verifier is None:
-        raise ValueError("stop_margin, stop_probability: they need a choice to make, got no verifier")
+    if verifier is None or not spare:
+        raise ValueError(
+            "stop_margin, stop_probability: they need a choice to make, got none; draw more with best_of"
+        )
     if margin is not None and level is not None:
         raise ValueError("stop_margin, stop_probability: expected one of them, got both")
     if margin is not None:

@@ -110,9 +110,11 @@ def _pixel_look(model: UniMM, prompts: Sequence[str], verifier: OnPixels) -> Loo
 
 
 def _scores(found: Any, count: int) -> Tensor:
-    scores = torch.as_tensor(found).detach().double().cpu()
+    expected = f"verifier: expected one score for each of {count} candidates"
+    try:
+        scores = torch.as_tensor(found).detach().double().cpu()
+    except (TypeError, ValueError, RuntimeError):  # no numbers
+        raise ValueError(f"{expected}, got {found!r:.80}") from None
     if scores.shape != (count,):
-        raise ValueError(
-            f"verifier: expected one score for each of {count} candidates, got {list(scores.shape)}"
-        )
+        raise ValueError(f"{expected}, got {list(scores.shape)}")
     return scores
