@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.model.small import BODIES, VAE, small_model, small_tokenizer
+from unimm.data.order import shuffled
 from unimm.data.world import Pictures
 from unimm.latents.pixels import resize_pixels
 from unimm.parts import IGNORED
@@ -99,3 +100,21 @@ def test_a_vae_that_is_missing_or_of_no_use_is_named():
         fill_codec(small_model(**VAE), "run", None)
     with pytest.raises(ValueError, match="vae: expected null, as this model draws a RAE's latents, got x"):
         fill_codec(small_model(), "run", "x")
+
+
+@pytest.mark.parametrize(("room", "cache"), [("encoder", "seen"), ("drawn", "drawn")])
+def test_each_of_two_caches_belongs_to_the_room_that_made_it(rows_for, room, cache):
+    rows_for(small_model(**VAE))
+    other = small_model(**VAE)
+    next(getattr(other, room).parameters()).data += 1
+    with pytest.raises(ValueError, match=f"latents/{cache}: expected a cache with key="):
+        rows_for(other)
+
+
+def test_two_caches_are_read_for_what_they_hold(rows_for):
+    rows = rows_for(small_model(**VAE))
+    batch = rows.batch(0, 6)
+    own = shuffled(12, rows.seed, 0, 6)
+    drawn, seen = own[::2], own[1::2]  # the pattern: draw, look
+    assert torch.equal(batch.context_latents, rows.seen[seen])
+    assert torch.equal(batch.target_latents, rows.drawn[drawn])
