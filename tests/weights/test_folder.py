@@ -7,10 +7,12 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from unimm.weights import check_state, load_folder, load_strictly, save_folder
 from unimm.weights import folder as folder_module
+from unimm.weights.whole import save_whole
 
 
 @pytest.fixture
@@ -48,6 +50,14 @@ def test_an_older_folder_is_replaced_whole(state, tmp_path):
     save_folder(state, {}, tmp_path / "model", 400)
     save_folder({"only": torch.ones(2)}, {}, tmp_path / "model")
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_files_may_be_read_by_whom_new_files_may_be_read_by(state, tmp_path):
+    (tmp_path / "new").touch()
+    save_folder(state, {}, tmp_path / "one")
+    save_whole(lambda folder: save_file(state, folder / "model.safetensors"), tmp_path / "two")
+    modes = {path.stat().st_mode for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {(tmp_path / "new").stat().st_mode}
 
 
 def test_a_folder_with_other_files_is_not_overwritten(state, tmp_path):

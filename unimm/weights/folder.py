@@ -21,6 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from unimm.weights.whole import give_usual_modes
+
 CONFIG = "config.json"
 STEM, DIFFUSERS_STEM = "model", "diffusion_pytorch_model"
 MAX_SHARD_BYTES = 5 * 10**9
@@ -187,6 +189,7 @@ def _write(
         plain = {key: x.to(dtypes.get(key, x.dtype)) for key, x in plain.items()}
         save_file(plain, folder / name, metadata={"format": "pt"})
     folder.chmod(0o755)  # mkdtemp makes it private
+    give_usual_modes(folder)
 
 
 def _swap(partial: Path, folder: Path) -> None:

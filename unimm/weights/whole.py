@@ -27,11 +27,23 @@ def save_whole(write: Callable[[Path], None], folder: str | os.PathLike[str]) ->
     try:
         partial.mkdir()
         write(partial)
+        give_usual_modes(partial)
         _put_in_place(partial, target)
     except SafetensorError as error:
         raise OSError(f"{target}: the weights could not be written ({error})") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def give_usual_modes(folder: Path) -> None:
+    """Let files be read by whom new ones in their folder may be: safetensors keeps its own private."""
+    probe = folder / ".mode"
+    probe.touch()
+    mode = probe.stat().st_mode
+    probe.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
 
 
 def _put_in_place(partial: Path, target: Path) -> None:
