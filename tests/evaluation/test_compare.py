@@ -10,7 +10,8 @@ from tests.evaluation.painter import DEFECTS, ORACLES, Painter, draw, mirrored, 
 from unimm.evaluation.bench import BENCHMARKS
 from unimm.evaluation.bench.benchmark import Source
 from unimm.evaluation.bootstrap import Leaf
-from unimm.evaluation.compare import compare, table, verdict, write_comparison
+from unimm.evaluation.compare import compare
+from unimm.evaluation.comparison import table, verdict, write_comparison
 from unimm.evaluation.judges.oracle import OracleDetector
 from unimm.evaluation.session import Options, kept_prompts, score_folder
 from unimm.world.staging import scene_for

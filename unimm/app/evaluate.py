@@ -190,13 +190,14 @@ def score_pictures(
 @evaluation.command("compare")
 def compare_cards(
     before: Annotated[Path, typer.Argument(help="A scored folder.")],
-    after: Annotated[Path, typer.Argument(help="Another one, of the same prompts and rules.")],
+    after: Annotated[Path, typer.Argument(help="Another one, of the same prompts or questions and rules.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The page to write; default: compare.html there.")
     ] = None,
 ) -> None:
-    """Tell a difference from noise, and show the pictures that flipped."""
-    from unimm.evaluation.compare import compare, table, write_comparison
+    """Tell a difference from noise, and show the pictures or answers that flipped."""
+    from unimm.evaluation.compare import compare
+    from unimm.evaluation.comparison import table, write_comparison
 
     found = compare(before, after)
     page = write_comparison(found, out or after / "compare.html")
