@@ -75,6 +75,8 @@ def lines(report: Inspection) -> Iterator[str]:
     for name, value in report.sizes.items():
         inside = isinstance(value, dict)
         yield f"  {name}: " + (", ".join(f"{key} {x}" for key, x in value.items()) if inside else f"{value}")
+    if report.came_from:
+        yield f"came from: {report.came_from}, and can be converted back to it"
     if report.nearest:
         yield f"nearest: {report.nearest}" + ("" if report.differs else ", no difference")
     for title in ("differs", "absent", "needs", "contradictions", "faults"):

@@ -127,7 +127,8 @@ def load_qwen_tokenizer(folder: str | os.PathLike[str]) -> PreTrainedTokenizerFa
         tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
     else:
         raise FileNotFoundError(
-            f"tokenizer: expected tokenizer.json, or vocab.json and merges.txt, in {folder}, found neither"
+            f"tokenizer: expected tokenizer.json, or vocab.json and merges.txt, in {folder}, found neither; "
+            "fetch them, or give tokenizer= a folder that has them"
         )
     special_ids(tokenizer)
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}

@@ -32,6 +32,10 @@ DTYPES = {
 }  # fmt: skip
 
 
+MISSING, DAMAGED = "missing files", "damaged"
+"""Faults after which some tensors of a model are not known."""
+
+
 @dataclass(frozen=True)
 class Header:
     """What one safetensors file says of itself."""
@@ -95,6 +99,8 @@ class Shards:
     """Name of the index file; None for a single file."""
     promised: dict[str, str] = field(default_factory=dict)
     """Names of files by names of tensors, as the index has it."""
+    unread: set[str] = field(default_factory=set)
+    """Names of files that are there and whose header cannot be read."""
     faults: dict[str, list[str]] = field(default_factory=dict)
     """What is wrong, by kind: missing files, files cut short, and how files and index disagree."""
 
@@ -160,8 +166,9 @@ def shards_in(place: Path | Place, stem: str = STEM) -> Shards:
     found = Shards()
     if index not in files:
         if single not in files:
+            others = _others(files, stem)
             raise FileNotFoundError(
-                f"model: expected weights ({single} or {index}) in {place.name}, found none{_pickles(files)}"
+                f"model: expected weights ({single} or {index}) in {place.name}, found none{others}"
             )
         _add_file(found, place, single, files)
         return found
@@ -170,7 +177,7 @@ def shards_in(place: Path | Place, stem: str = STEM) -> Shards:
         if name in files:
             _add_file(found, place, name, files)
         else:
-            found.fault("missing files", name)
+            found.fault(MISSING, name)
     _compare_with_index(found)
     return found
 
@@ -199,7 +206,7 @@ def _compare_with_index(found: Shards) -> None:
     """Note where the files that are there hold other tensors than the index says."""
     place = {tensor: file for file, tensors in found.files.items() for tensor in tensors}
     for tensor, file in found.promised.items():
-        if file in found.files and place.get(tensor) != file:
+        if file in found.files and file not in found.unread and place.get(tensor) != file:
             where = f"is in {place[tensor]}" if tensor in place else "is in no file"
             found.fault("disagreeing with the index", f"{tensor} (said to be in {file}, {where})")
     for tensor in found.tensors.keys() - found.promised.keys():
@@ -230,7 +237,7 @@ def refuse_faults(found: Shards, folder: Path) -> None:
         FileNotFoundError: files that are missing, all of them listed.
         ValueError: files that are damaged or cut short, or that disagree with their index, all listed.
     """
-    if missing := found.faults.get("missing files"):
+    if missing := found.faults.get(MISSING):
         raise FileNotFoundError(
             f"model: expected weights at {folder}, as {found.index} says, found none of "
             f"{', '.join(missing)}; is the download complete?"
@@ -249,7 +256,8 @@ def _add_file(found: Shards, place: Place, name: str, files: Mapping[str, int]) 
     try:
         header = place.header(name)
     except ValueError as error:
-        found.fault("damaged", str(error))
+        found.unread.add(name)
+        found.fault(DAMAGED, str(error))
         return
     if files[name] < header.size:
         found.fault("cut short", f"{name} ({files[name]} of {header.size} bytes)")
@@ -269,7 +277,11 @@ def _without_storage(row: Mapping[str, Any]) -> Tensor:
     return torch.empty([int(n) for n in row["shape"]], dtype=DTYPES[kind], device="meta")
 
 
-def _pickles(files: Mapping[str, int]) -> str:
+def _others(files: Mapping[str, int], stem: str) -> str:
+    """Return in words what is there in the place of weights: shards without their index, or pickles."""
+    shards = sorted(name for name in files if re.fullmatch(rf"{stem}-\d+-of-\d+\.safetensors", name))
+    if shards:
+        return f" (there is {', '.join(shards)} without the index; is the download complete?)"
     names = sorted(name for name in files if re.fullmatch(r"pytorch_model.*\.bin(\.index\.json)?", name))
     hint = "; a whole model is read from safetensors only, let its own code write those"
     return f" (there is {', '.join(names)}{hint})" if names else ""

@@ -71,7 +71,21 @@ def test_a_half_downloaded_model_tells_what_is_missing_and_what_is_there(made):
     assert missing["name"] == "model-00003-of-00003.safetensors"
     assert missing["tensors"] == len(list(made.state)[2::3])
     assert report.num_tensors == len(made.state) - missing["tensors"]
-    assert not any("unexpected" in fault for fault in report.faults)
+    assert len(report.faults) == 1, "what follows from a missing file is no fault of its own"
+
+
+def test_shards_without_their_index_are_told_as_half_a_download(made):
+    (made.folder / "model.safetensors.index.json").unlink()
+    (fault,) = inspect(made.folder).faults
+    assert "there is model-00001-of-00003.safetensors, model-00002" in fault
+    assert "without the index; is the download complete?" in fault
+
+
+def test_a_damaged_file_is_one_fault_whatever_it_should_hold(made):
+    (made.folder / "model-00002-of-00003.safetensors").write_bytes(b"version https://git-lfs")
+    (fault,) = inspect(made.folder).faults
+    assert fault.startswith("damaged: ")
+    assert "Git LFS" in fault
 
 
 def test_a_file_cut_short_still_tells_its_sizes(made):
@@ -113,7 +127,7 @@ def test_decoders_towers_and_our_folders_are_recognised(made, tmp_path):
     assert tower.sizes["hidden_size"] == made.codec.tower_config["hidden_size"]
     convert(made.folder, tmp_path / "ours", parts=made.parts)
     ours = inspect(tmp_path / "ours")
-    assert (ours.kind, ours.faults, ours.nearest) == ("unimm", [], "a converted Scale-RAE model")
+    assert (ours.kind, ours.faults, ours.came_from) == ("unimm", [], "scale_rae")
 
 
 def test_our_own_folder_with_a_gap_says_so(tmp_path):
@@ -130,16 +144,24 @@ def test_a_decoder_without_weights_says_so(made):
     ]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"model_type": "bert"}'])
-def test_what_nobody_knows_is_told_as_unknown(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "config.json: expected JSON, could not read it"),
+        ("[]", "config.json: expected a JSON object, got list"),
+        ('{"model_type": "bert"}', "model_type 'bert' is none that is known here"),
+    ],
+)
+def test_what_nobody_knows_is_told_as_unknown(tmp_path, text, words):
     (tmp_path / "config.json").write_text(text)
     report = inspect(tmp_path)
     assert report.kind == "unknown"
-    assert report.faults
+    (fault,) = report.faults
+    assert words in fault
 
 
 def test_an_empty_folder_is_told_as_such(tmp_path):
-    assert inspect(tmp_path).faults[0] == "no config.json: nothing says what this is"
+    assert inspect(tmp_path).faults == ["no config.json: nothing says what this is"]
     with pytest.raises(FileNotFoundError, match="expected a folder at /no/such/place"):
         inspect("/no/such/place")
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tests.model.published.official import make_official, random_codec
 from tests.model.small import small_model
 from unimm.model import UniMM
+from unimm.model.published.converting import convert
 
 
 def load(made, **changes):
@@ -279,6 +280,26 @@ def test_a_given_folder_that_is_not_there_is_named(made):
         FileNotFoundError, match="decoder: expected a folder or a hub id; there is no folder /no/such"
     ):
         load(made, decoder="/no/such")
+
+
+def test_a_hub_id_that_cannot_be_had_is_named(made, offline):
+    with pytest.raises(FileNotFoundError, match=r"decoder: .* there is no folder my/decoder \(no network\)"):
+        load(made, decoder="my/decoder")
+
+
+def test_a_folder_without_a_config_is_told_so_whatever_is_given_with_it(made):
+    (made.folder / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match="expected config.json in"):
+        load(made)
+    with pytest.raises(FileNotFoundError, match="expected config.json in"):
+        convert(made.folder, made.folder.parent / "x", parts=made.parts)
+
+
+def test_a_folder_without_a_tokenizer_says_what_to_do(made):
+    for name in ("vocab.json", "merges.txt"):
+        (made.folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match="found neither; fetch them, or give tokenizer= a folder"):
+        load(made)
 
 
 def test_parts_are_refused_where_a_folder_has_its_own(tmp_path):

@@ -35,7 +35,7 @@ from unimm.weights.scale_rae_config import (
 from unimm.weights.scale_rae_decoder import WEIGHTS, is_decoder_config, pixel_decoder_sizes
 from unimm.weights.scale_rae_model import HEAD, LM_HEAD, layout_of, model_map
 from unimm.weights.scale_rae_published import DECODERS, MODELS, differences
-from unimm.weights.shards import LocalPlace, Place, Shards, shards_in
+from unimm.weights.shards import DAMAGED, MISSING, LocalPlace, Place, Shards, shards_in
 
 ABSENT = {
     "null condition (it cannot be guided)": (f"{HEAD}y_embedder.dropout_embedding",),
@@ -68,6 +68,8 @@ class Inspection:
     absent: list[str] = field(default_factory=list)
     nearest: str | None = None
     """The published model or decoder whose table it is nearest to."""
+    came_from: str | None = None
+    """Which layout it was converted from, if it was."""
     differs: list[str] = field(default_factory=list)
     """In what it differs from that table."""
     contradictions: list[str] = field(default_factory=list)
@@ -111,7 +113,10 @@ def _config(place: Place, files: Mapping[str, int], report: Inspection) -> dict[
     except ValueError as error:
         report.faults.append(f"config.json: expected JSON, could not read it ({error})")
         return {}
-    return values if isinstance(values, dict) else {}
+    if not isinstance(values, dict):
+        report.faults.append(f"config.json: expected a JSON object, got {type(values).__name__}")
+        return {}
+    return values
 
 
 def _look_into_model(place: Place, values: dict[str, Any], report: Inspection) -> None:
@@ -121,7 +126,7 @@ def _look_into_model(place: Place, values: dict[str, Any], report: Inspection) -
     report.absent = [words for words, telling in ABSENT.items() if names and names.isdisjoint(telling)]
     if names and missing_head(values, names):
         report.faults.append(f"{LM_HEAD} is absent, and the config does not tie it to the embedding")
-    told = _try(report, model_sizes, values, shards.tensors, "config.json")
+    told = _sizes(report, values, shards)
     if told is not None:
         report.sizes, contradictions = told
         _note(report, contradictions, MODELS)
@@ -130,6 +135,13 @@ def _look_into_model(place: Place, values: dict[str, Any], report: Inspection) -
     report.needs = [find_beside(source, place.files()) for source in sources(values, place.name, {}).values()]
     if values.get(PATH_FIELD):
         report.needs.append(f"statistics: {PATH_FIELD} names {values[PATH_FIELD]!r}")
+
+
+def _sizes(report: Inspection, values: dict[str, Any], shards: Shards) -> Any:
+    """Return what `model_sizes` tells; None where files are missing, of which it would tell something else."""
+    if not shards.tensors or shards.faults.keys() & {MISSING, DAMAGED}:
+        return None
+    return _try(report, model_sizes, values, shards.tensors, "config.json")
 
 
 def _look_into_decoder(place: Place, values: dict[str, Any], report: Inspection) -> None:
@@ -156,7 +168,7 @@ def _look_into_ours(place: Place, values: dict[str, Any], report: Inspection) ->
         report.sizes = to_dict(config.settings)
         if not report.faults:
             _try(report, _compare, config, shards)
-        report.nearest = "a converted Scale-RAE model" if getattr(config, "scale_rae", None) else None
+        report.came_from = "scale_rae" if getattr(config, "scale_rae", None) else None
 
 
 def _compare(config: UniMMConfig, shards: Shards) -> None:
@@ -176,8 +188,9 @@ def _look_into_vae(place: Place, values: dict[str, Any], report: Inspection) -> 
 
 
 def _look_into_unknown(place: Place, values: dict[str, Any], report: Inspection) -> None:
-    kinds = f"{MODEL_TYPE!r}, {UniMMConfig.model_type!r}"
-    report.faults.append(f"model_type {report.model_type!r} is none that is known here ({kinds} are)")
+    if not report.faults:  # the config was read
+        kinds = f"{MODEL_TYPE!r}, {UniMMConfig.model_type!r}"
+        report.faults.append(f"model_type {report.model_type!r} is none that is known here ({kinds} are)")
     if any(name.endswith((".safetensors", ".safetensors.index.json")) for name in place.files()):
         _shards(place, report)
 

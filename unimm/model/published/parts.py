@@ -91,19 +91,18 @@ def find_part(source: Source, hub: Mapping[str, Any]) -> Path:
     """
     part = source.part
     if source.given is not None:
-        return _folder_or_download(
-            part, os.fspath(source.given), hub, f"{part}: expected a folder or a hub id"
-        )
+        given = os.fspath(source.given)
+        missing = f"{part}: expected a folder or a hub id; there is no folder {given}"
+        return _folder_or_download(part, given, hub, missing)
     if source.beside.is_dir():
         return source.beside
     if source.named is None:
         raise FileNotFoundError(
             f"{part}: expected one in {source.beside}, found none ({source.why}, and no hub id is known for "
-            f"it); give {part}= a folder{_HINTS[part]}"
+            f"it); {_advice(part)}"
         )
     missing = (
-        f"{part}: not in {source.beside}, and {source.named} ({source.why}) cannot be had; "
-        f"give {part}= a folder{_HINTS[part]}"
+        f"{part}: not in {source.beside}, and {source.named} ({source.why}) cannot be had; {_advice(part)}"
     )
     return _folder_or_download(part, source.named, hub, missing)
 
@@ -119,7 +118,7 @@ def find_beside(source: Source, files: Collection[str]) -> str:
     if found is not None:
         return f"{source.part}: here ({found})"
     if source.part == "tokenizer" or source.named is None:
-        return f"{source.part}: not here; give {source.part}= a folder{_HINTS[source.part]}"
+        return f"{source.part}: not here; {_advice(source.part)}"
     return f"{source.part}: {source.named} ({source.why}), or {source.part}= a folder"
 
 
@@ -131,15 +130,21 @@ def tower_id(values: Mapping[str, Any]) -> str | None:
 
 
 _HINTS = {
-    "vision_tower": " in the layout of transformers (config.json and safetensors)",
-    "decoder": " with config.json and model.pt, or for a VAE one that diffusers saved",
-    "tokenizer": " with tokenizer.json, or vocab.json and merges.txt",
+    "vision_tower": "in the layout of transformers (config.json and safetensors)",
+    "decoder": "with config.json and model.pt, or for a VAE one that diffusers saved",
+    "tokenizer": "with tokenizer.json, or vocab.json and merges.txt",
 }
+
+
+def _advice(part: str) -> str:
+    """Return in words how a part is given."""
+    option = f"--{part.replace('_', '-')}"
+    return f"give {part}= a folder {_HINTS[part]} (for `unimm convert`: {option} FOLDER)"
 
 
 def _folder_or_download(part: str, name: str, hub: Mapping[str, Any], missing: str) -> Path:
     if Path(name).is_dir():
         return Path(name)
     if not HUB_ID.fullmatch(name) or name.startswith("."):
-        raise FileNotFoundError(f"{missing}; there is no folder {name}")
+        raise FileNotFoundError(missing)
     return download(name, FILES[part], hub, missing)
