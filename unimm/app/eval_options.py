@@ -26,7 +26,7 @@ Out = Annotated[Path | None, typer.Option("--out", "-o", help="The folder to wri
 Detector = Annotated[str | None, typer.Option(help="Finds things: oracle, mask2former:FOLDER.")]
 Classifier = Annotated[str | None, typer.Option(help="Names colours: oracle, clip:FOLDER.")]
 Vqa = Annotated[str | None, typer.Option(help="Answers yes or no: vlm:FOLDER, endpoint:MODEL@URL, ...")]
-Soft = Annotated[str | None, typer.Option(help="Gives probabilities of answers: vlm:FOLDER.")]
+Soft = Annotated[str | None, typer.Option(help="Gives probabilities of answers: vlm:FOLDER, own:NAME.")]
 JudgeName = Annotated[
     str | None, typer.Option("--judge", help="Gives marks: vlm:FOLDER, endpoint:MODEL@URL.")
 ]

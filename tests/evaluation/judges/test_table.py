@@ -103,3 +103,25 @@ def test_the_page_of_judges_tells_what_the_table_tells():
         for kind, table in JUDGES.items()
         for name, entry in table.items()
     ]
+
+
+def test_a_unimm_says_how_likely_an_answer_is():
+    judge = load_judge("soft", "own:tiny", batch_size=2)
+    scenes = [Scene("sky", (Thing(shape, "red", 0.5, 0.5, 0.2),)) for shape in ("circle", "star", "heart")]
+    images = [Image.fromarray(render(scene, 80)) for scene in scenes]
+    prompts = ["a red circle", "a blue star", "a red heart"]
+    questions = [judge.model.config.settings.chat.verifier_question.format(prompt=text) for text in prompts]
+    said = {word: np.array(judge.mass(images, questions, [spelt(word)] * 3)) for word in ("yes", "no")}
+    # the share of yes in both is what the model's own verifier reads off its logits
+    share = said["yes"] / (said["yes"] + said["no"])
+    assert share == pytest.approx(judge.model.verify(images, prompts, "p_yes"), abs=1e-5)
+    assert (said["yes"] > 0.5).tolist() == [True, False, True]
+    assert judge.mass(images, questions, [["yes", "yes"]] * 3) == judge.mass(images, questions, [["yes"]] * 3)
+    with pytest.raises(ValueError, match="spellings: expected one or more words"):
+        judge.mass(images[:1], questions[:1], [[]])
+
+
+def spelt(word: str) -> list[str]:
+    """Return every spelling that the model's verifier counts."""
+    forms = (word, word.capitalize(), word.upper())
+    return [text for form in forms for text in (form, f" {form}")]

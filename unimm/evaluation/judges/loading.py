@@ -39,7 +39,7 @@ def load_strictly(
     folder = find_folder(source)
     if not any(folder.glob("*.safetensors")):
         raise FileNotFoundError(f"{folder}: expected weights as safetensors, found none; convert them first")
-    with _quiet():
+    with quiet():
         try:
             model, found = model_class.from_pretrained(
                 folder,
@@ -115,7 +115,7 @@ def _refuse_gaps(folder: Path, found: dict[str, Any], unread: Sequence[str]) -> 
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers from drawing bars and from reporting what is checked here."""
     from transformers.utils import logging
 

@@ -58,6 +58,7 @@ JUDGES: dict[str, dict[str, Entry]] = {
     },
     "soft": {
         "vlm": Entry(LocalVLM, _MODEL, "Qwen/Qwen3-VL-8B-Instruct (GenEval 2)"),
+        "own": Entry(OwnVQA, "NAME, FOLDER or hub id", "none", "the built-in tiny, in the tests"),
         "oracle": Entry(OracleVQA, "", _WORLD, _WORKS),
     },
     "embedder": {
