@@ -138,7 +138,7 @@ def _look_into_model(place: Place, values: dict[str, Any], report: Inspection) -
 
 
 def _sizes(report: Inspection, values: dict[str, Any], shards: Shards) -> Any:
-    """Return what `model_sizes` tells; None where files are missing, of which it would tell something else."""
+    """Return what `model_sizes` tells; None where files are missing: the rest would tell other sizes."""
     if not shards.tensors or shards.faults.keys() & {MISSING, DAMAGED}:
         return None
     return _try(report, model_sizes, values, shards.tensors, "config.json")
