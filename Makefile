@@ -23,7 +23,7 @@ demo: install  ## set up, then draw, describe, question and converse with the bu
 	$(BIN)/unimm demo --out demo
 
 test: install-dev  ## set up, then run the test suite (under 10 minutes on two cores)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile
 
 test-slow: install-dev  ## the long tests: many ranks, kill and resume (under 40 minutes)
 	$(BIN)/python -m pytest -q -m slow || { code=$$?; [ $$code -eq 5 ] && echo "no slow test selected"; }
