@@ -195,14 +195,20 @@ def test_every_target_of_an_alignment_is_counted():
 
 
 CONFIGS = sorted(str(path) for path in Path("configs").rglob("*.yaml"))
-WITHOUT_SIZES = "configs/train/tiny_instruct.yaml"  # goes on with another run's model
+STARTED = [path for path in CONFIGS if re.search(r"^ *start: ", Path(path).read_text(), re.MULTILINE)]
 
 
-@pytest.mark.parametrize("path", [path for path in CONFIGS if path != WITHOUT_SIZES])
+@pytest.mark.parametrize("path", sorted({*CONFIGS} - {*STARTED}))
 def test_every_config_can_be_counted(path):
     counts = count_file(path)
     assert not [room for room in counts if room.endswith("other")]
     assert all(found.parameters + found.tables > 0 for found in counts.values())
+
+
+@pytest.mark.parametrize("path", STARTED)
+def test_a_run_that_goes_on_with_a_model_has_no_sizes(path):
+    with pytest.raises(ValueError, match="found none; it goes on with '.*', whose own config"):
+        count_file(path)
 
 
 def test_text_encoders_are_counted_with_the_body_that_reads_them():

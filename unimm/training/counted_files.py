@@ -37,6 +37,7 @@ from unimm.training.inventory import (
     count_text,
 )
 from unimm.training.repa import Alignment
+from unimm.training.vae import VAESizes
 
 Values = Mapping[str, Any]
 
@@ -68,7 +69,11 @@ def count_settings(values: Values, where: str) -> Counts:
         if isinstance(stated.get(name), Mapping):  # a run names its caches and folders in the same words
             counts |= count_section(stated[name], f"{where}: {name}", stated)
     if not counts:
-        raise ValueError(f"{where}: expected at least one of the sections {', '.join(SECTIONS)}, found none")
+        started = next((part["start"] for part in (values, values.get("learner")) if _starts(part)), None)
+        goes_on = "" if started is None else f"; it goes on with {started!r}, whose own config has the sizes"
+        raise ValueError(
+            f"{where}: expected at least one of the sections {', '.join(SECTIONS)}, found none{goes_on}"
+        )
     return counts
 
 
@@ -134,6 +139,11 @@ def _latents(section: Values, where: str, _: Values) -> Counts:
     return count_latent_space(*_of_kind(section, where, latent_space))
 
 
+def _vae(section: Values, where: str, _: Values) -> Counts:
+    """Of a run that trains one."""
+    return _prefixed("vae", count_latent_space("vae", build(VAESizes, section, where).config()))
+
+
 def _drawn(section: Values, where: str, stated: Values) -> Counts:
     return _prefixed("drawn", _latents(section, where, stated))
 
@@ -157,6 +167,10 @@ def _of_kind(section: Values, where: str, classes: Callable[[str], tuple[type, t
     return section["kind"], build(classes(section["kind"])[0], sizes, where)
 
 
+def _starts(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("start") is not None
+
+
 def _reads_text(stated: Values) -> bool:
     """Other stages have a section `text` that means something else."""
     body = stated.get("body")
@@ -175,6 +189,7 @@ SECTIONS: dict[str, Callable[[Values, str, Values], Counts]] = {
     "body": _body,
     "decoder": _decoder,
     "latents": _latents,
+    "vae": _vae,
     "drawn": _drawn,
     "alignment": _alignment,
 }
