@@ -166,29 +166,27 @@ def test_constants_survive_the_meta_device(kind):
 
 
 class OldAttention(torch.nn.Module):
-    """Names as in earlier versions of transformers."""
+    """The attention of earlier versions of transformers around the layers of a present one."""
 
-    def __init__(self):
+    def __init__(self, present, heads):
         super().__init__()
-        self.attention = torch.nn.ModuleDict(
-            {
-                "attention": torch.nn.ModuleDict(
-                    {n: torch.nn.Linear(2, 2) for n in ("query", "key", "value")}
-                ),
-                "output": torch.nn.ModuleDict({"dense": torch.nn.Linear(2, 2)}),
-            }
-        )
+        self.attention, self.output = torch.nn.Module(), torch.nn.Module()
+        self.attention.query, self.attention.key = present.q_proj, present.k_proj
+        self.attention.value, self.output.dense = present.v_proj, present.o_proj
+        self.attention.num_attention_heads = heads
 
 
-def test_old_modules_speak_the_present_names():
-    one, other = (torch.nn.ModuleDict({"layers": torch.nn.ModuleList([OldAttention()])}) for _ in range(2))
-    use_present_names(one)
-    use_present_names(other)
-    state = torch.nn.ModuleDict({"encoder": one}).state_dict()
-    names = [f"encoder.layers.0.attention.{x}_proj" for x in "qkvo"]
-    assert list(state) == [f"{name}.{part}" for name in names for part in ("weight", "bias")]
-    torch.nn.ModuleDict({"encoder": other}).load_state_dict(state)
-    assert all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
+@pytest.mark.parametrize("kind", ["dinov2reg", "webssl"])
+def test_old_modules_have_the_present_names_and_the_same_numbers(kind):
+    new, old = (towers.shake(build_encoder(tiny(kind))) for _ in range(2))
+    for layer in old.layers:
+        layer.attention = OldAttention(layer.attention, old.config.heads)
+    assert any("attention.query" in name for name, _ in old.named_parameters())
+    use_present_names(old)
+    assert [name for name, _ in old.named_parameters()] == [name for name, _ in new.named_parameters()]
+    states = torch.randn(2, 5, towers.WIDTH, generator=torch.Generator().manual_seed(1))
+    found, (wanted, *_) = (encoder.layers[0].attention(states) for encoder in (old, new))
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-6)  # old layers take no pair
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
 
-RENAMED = {
-    ".attention.attention.query.": ".attention.q_proj.",
-    ".attention.attention.key.": ".attention.k_proj.",
-    ".attention.attention.value.": ".attention.v_proj.",
-    ".attention.output.dense.": ".attention.o_proj.",
-}
-"""Names that DINOv2's attention had in transformers up to 5.17 at least, and has now."""
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+
+class PresentAttention(nn.Module):
+    """The layers of a DINOv2's self-attention, under the names that transformers has given them since.
+
+    Up to 5.17 at least they were `attention.query`, `.key`, `.value` and `output.dense`. Who loads or saves
+    a model may go by the attributes of its modules and not by their state dicts, so the layers change place.
+    """
+
+    def __init__(self, old: nn.Module) -> None:
+        super().__init__()
+        inner = old.attention
+        self.q_proj, self.k_proj, self.v_proj = inner.query, inner.key, inner.value
+        self.o_proj = old.output.dense
+        self.heads = inner.num_attention_heads
+
+    def forward(self, hidden_states: Tensor, **_: Any) -> Tensor:
+        """Return what the old module does, [B T W] of [B T W]; neither masks nor drops anything."""
+        projections = (self.q_proj, self.k_proj, self.v_proj)
+        split = [x(hidden_states).unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in projections]
+        return self.o_proj(scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))
 
 
 def use_present_names(module: nn.Module) -> None:
-    """Let state dicts go in and out under the present names where the module was built with the old ones."""
-    if any(old in name for name, _ in module.named_parameters() for old in RENAMED):
-        module.register_state_dict_post_hook(_to_present)
-        module.register_load_state_dict_pre_hook(_to_old)
-
-
-def _to_present(_: nn.Module, state: dict, prefix: str, __: object) -> None:
-    _rename(state, prefix, RENAMED)
-
-
-def _to_old(_: nn.Module, state: dict, prefix: str, *__: object) -> None:
-    _rename(state, prefix, {new: old for old, new in RENAMED.items()})
-
-
-def _rename(state: dict, prefix: str, names: dict[str, str]) -> None:
-    for key in [key for key in state if key.startswith(prefix)]:
-        for before, after in names.items():
-            if before in key:
-                state[key.replace(before, after)] = state.pop(key)
+    """Put the present attention in the place of every old one in a module; there may be none."""
+    for block in list(module.modules()):
+        old = getattr(block, "attention", None)
+        if hasattr(getattr(old, "attention", None), "query"):
+            block.attention = PresentAttention(old)
