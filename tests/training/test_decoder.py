@@ -271,3 +271,15 @@ def test_pictures_of_another_size_are_refused(start, tmp_path):
 def test_backbone_encoder_needs_one():
     with pytest.raises(ValueError, match="expected 'tiny' or lpips"):
         PictureCritic(PictureLosses(), TrainRecipe("x", 4, 2, build_optim()), None, lambda: None)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # dynamo's own, on inner tensors
+def test_a_compiled_run_hears_the_discriminator_as_an_eager_one(start, tmp_path, monkeypatch):
+    """The adaptive weight asks twice for gradients of a graph that compiled code may free after once."""
+    eager, compiled = (recipe_of(start, tmp_path / name) for name in ("eager", "compiled"))
+    original = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: original(self, backend="aot_eager"))
+    run(eager)
+    run(replace(compiled, train=replace(compiled.train, compile=True)))
+    for ours, theirs in zip(facts(compiled.train.output), facts(eager.train.output), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3)
