@@ -29,6 +29,7 @@ CONFIGS = {
     "rae": RAEConfig(ENCODER, DECODER),
     "sd_vae": VAE,
     "sd3_vae": LATENT_SPACES["sd3_vae"][0](**{**dataclasses.asdict(VAE), "latent_channels": 16}),
+    "vae": dataclasses.replace(VAE, latent_channels=8, packing=2),
     "flux_vae": LATENT_SPACES["flux_vae"][0](image_size=24, widths=(4, 8), layers_per_block=1, norm_groups=2),
     "pixels": PatchesConfig(patch_size=4, image_size=24),
 }

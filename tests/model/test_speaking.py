@@ -100,7 +100,7 @@ def test_words_by_chance_are_each_pictures_own(model, pictures):
         ({"temperature": 0}, "temperature: expected a number above 0, got 0"),
         ({"temperature": 1.0, "top_p": 0}, "top_p: expected a number above 0, to 1, got 0"),
         ({"top_p": 0.5}, "top_p: it acts with a temperature"),
-        ({"temperature": 1.0, "seed": -1}, "seed: expected 0 or more"),
+        ({"temperature": 1.0, "seed": -1}, "seed: expected a whole number of 0 or more"),
     ],
 )
 def test_chances_that_are_none_are_refused(model, pictures, options, words):
