@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from unimm.app import curves, exits, questions
+from unimm.app import curves, exits, picture_sets, questions
 from unimm.app.convert import convert as convert_folder
 from unimm.app.data import data
 from unimm.app.opening import open_context, open_model, progress
@@ -45,7 +45,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-assert curves.evaluation is questions.evaluation  # one group, to which each file adds its commands
+# One group, to which each file adds its commands.
+assert curves.evaluation is questions.evaluation is picture_sets.evaluation
 app.add_typer(questions.evaluation, name="eval")
 app.add_typer(data, name="data")
 app.command("convert")(convert_folder)
