@@ -121,7 +121,7 @@ def test_judges_and_benchmarks_are_listed(unimm):
         (("generate", "--bench", "world", "--rank", 2, "--world-size", 2), "--rank: expected 0 to 1"),
         (("score", "nowhere"), "--bench: nowhere is no run of ours"),
         (("score", "nowhere", "--bench", "world"), "no folder of pictures at nowhere"),
-        (("score", "nowhere", "--bench", "world", "--vqa", "oracle"), "--vqa: world asks --detector"),
+        (("curve", "--vqa", "oracle"), "--vqa: world asks --detector"),
         (("compare", "here", "there"), "here: expected a scored folder with card.json"),
         (("export", "here", "there", "--to", "geneval"), "expected a run of ours"),
         (("curve", "--best-of", "3,4"), "--best-of: expected numbers that divide"),
@@ -136,10 +136,10 @@ def test_a_mistake_is_one_line_and_code_two(unimm, words, said, tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_benchmark_says_which_judge_it_needs(unimm, runs, tmp_path):
+def test_a_benchmark_says_which_judge_it_needs(unimm, tmp_path):
     prompts = tmp_path / "evaluation_metadata.jsonl"
     prompts.write_text('{"tag": "colors", "include": [{"class": "cup", "count": 1}], "prompt": "a cup"}\n')
-    words = ("score", runs[0] / "images", "--bench", "geneval", "--prompts", prompts)
+    words = ("curve", "--bench", "geneval", "--prompts", prompts, "--out", tmp_path / "out")
     code, _, err = unimm(*words)
     assert code == 2
     assert "--allow-other-prompts" in err

@@ -63,6 +63,14 @@ def test_every_candidate_is_used_for_every_n(found):
     assert [found[0].scores["oracle"][n].n for n in COUNTS] == [96, 48, 24]
 
 
+def test_several_pictures_of_a_prompt_are_several_blocks_of_candidates(found):
+    _, _, folder, plan = found
+    two = curve(WORLD, folder, plan.prompts, ORACLES, Options({}), (1, 2), samples=2)
+    assert [two.scores["oracle"][n].n for n in (1, 2)] == [96, 48]
+    assert two.scores["oracle"][2] == found[0].scores["oracle"][2]
+    assert "24 prompts, 4 candidates each" in table(two)
+
+
 def test_candidates_are_those_of_best_of_in_an_ordinary_run(found, tmp_path):
     _, _, folder, plan = found
     ordinary = plan_of(source=Source(limit=24), samples=1)

@@ -82,6 +82,8 @@ def test_an_adapter_is_opened_on_the_other_side(tmp_path):
     base, adapter = str(tmp_path / "base"), str(tmp_path / "adapter")
     assert [opened().adapter is not None for opened in open_sides(base, adapter)] == [False, True]
     assert [opened().adapter is not None for opened in open_sides(adapter, adapter)] == [True, True]
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        open_sides(base, str(tmp_path / "nowhere"))
 
 
 def test_the_command_writes_the_card(tmp_path, monkeypatch, capsys):

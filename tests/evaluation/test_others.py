@@ -86,7 +86,7 @@ def test_a_grid_of_another_size_fails_and_is_counted(dpg_run, dpg_files):
     assert card["failed"] == 1
     assert card["scores"]["overall"]["mean"] == pytest.approx(200 / 3)
     official = dpg_card(dpg_run, dpg_files[1])
-    assert official["left_out"]["failed"] == 1
+    assert official["left_out"]["prompts with a failed picture"] == 1
     records = [json.loads(line) for line in (dpg_run / "records.jsonl").read_text().splitlines()]
     failed = [record["failed"] for record in records if "failed" in record]
     assert len(failed) == 4

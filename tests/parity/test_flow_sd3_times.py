@@ -191,7 +191,9 @@ def test_averages_of_diffusers(recorded):
     for i in range(num_updates):
         parameter.data.copy_(recorded.tensors[f"ema.param{i}"])
         average.update()
-        close(average.averages[0].view_as(parameter), recorded.tensors[f"ema.shadow{i}"], atol=1e-6, rtol=1e-6)
+        close(
+            average.averages[0].view_as(parameter), recorded.tensors[f"ema.shadow{i}"], atol=1e-6, rtol=1e-6
+        )
 
 
 @DENSITY

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from unimm.app.eval_inputs import files_of, judges_of, load_model, prompts_of, source_of
+from unimm.app.eval_inputs import (
+    files_of,
+    full_name,
+    judges_of,
+    load_model,
+    prompts_of,
+    rules_of,
+    short_name,
+    source_of,
+)
 from unimm.app.eval_options import (
     BatchSize,
     Bench,
@@ -22,13 +31,26 @@ from unimm.app.eval_options import (
     Questions,
     Request,
     Revision,
+    Rule,
     Soft,
     Split,
     Template,
     Vqa,
 )
 from unimm.app.evaluate import evaluation
-from unimm.app.options import Device, Dtype, Guidance, Model, ProfileName, Seed, Steps
+from unimm.app.options import (
+    Adapter,
+    Device,
+    Dtype,
+    Guidance,
+    Interval,
+    Model,
+    Negative,
+    ProfileName,
+    Seed,
+    Solver,
+    Steps,
+)
 
 
 @evaluation.command("curve")
@@ -40,13 +62,18 @@ def best_of_curve(
     split: Split = None,
     limit: Limit = None,
     model: Model = "tiny",
+    adapter: Adapter = None,
     revision: Revision = None,
     dtype: Dtype = "float32",
     profile: ProfileName = "standard",
     steps: Steps = 50,
     guidance: Guidance = None,
+    interval: Interval = None,
+    solver: Solver = None,
+    negative: Negative = None,
     template: Template = "{prompt}",
     seed: Seed = 0,
+    samples: Annotated[int, typer.Option(help="Pictures per prompt at the largest number.")] = 1,
     best_of: Annotated[str, typer.Option(help="Numbers of candidates, such as 1,2,4,8.")] = "1,2,4,8",
     verifier: Annotated[str, typer.Option(help="Who chooses; several with commas.")] = "answer_logits",
     detector: Detector = None,
@@ -57,6 +84,7 @@ def best_of_curve(
     questions: Questions = None,
     request: Request = None,
     protocol: Protocol = None,
+    rule: Rule = None,
     batch_size: BatchSize = 16,
     device: Device = "cpu",
 ) -> None:
@@ -64,35 +92,39 @@ def best_of_curve(
     from unimm.evaluation.curve import curve, draw_candidates, numbers_of, table, write_curve
     from unimm.evaluation.generate import Plan
     from unimm.evaluation.run import Sampling, model_facts
-    from unimm.evaluation.session import Options
+    from unimm.evaluation.session import Options, asked_for
+    from unimm.request import positive
 
     counts = numbers_of(best_of)
+    candidates = max(counts) * positive("--samples", samples)
     benchmark, found = prompts_of(bench, source_of(prompts, allow_other_prompts, split, limit), None)
     roles = {"detector": detector, "classifier": classifier, "vqa": vqa, "soft": soft, "judge": judge}
-    folder = out or Path("outputs") / f"curve-{bench}-{Path(model).name}"
+    folder = out or Path("outputs") / f"curve-{bench}-{short_name(model, adapter)}"
+    files = files_of(questions=questions, request=request)
+    options = Options(files, allow_other_prompts, protocol=protocol, rules=rules_of(rule))
+    asked = asked_for(benchmark, found, candidates, options)  # what is wrong is told before anything is drawn
     judges = judges_of(benchmark, roles, {"device": device, "cache": folder / "replies-0.jsonl"})
-    loaded = load_model(model, device, revision, dtype, profile)
+    benchmark.check(judges, asked.items)
+    loaded = load_model(model, device, revision, dtype, profile, adapter)
     plan = Plan(
         bench,
         found,
         benchmark.layout,
-        max(counts),
-        Sampling(steps, guidance),
+        candidates,
+        Sampling(steps, guidance, interval, solver, negative),
         template,
         seed,
         batch_size,
         tuple(verifier.split(",")),
     )
-    draw_candidates(loaded, plan, folder, model_facts(loaded, model, revision))
-    files = files_of(questions=questions, request=request)
-    options = Options(files, allow_other_prompts, protocol=protocol)
-    drawn = curve(benchmark, folder, found, judges, options, counts)
+    draw_candidates(loaded, plan, folder, model_facts(loaded, full_name(model, adapter), revision))
+    drawn = curve(benchmark, folder, found, judges, options, counts, samples)
     print(table(drawn))
     print("\n" + ", ".join(map(str, write_curve(folder, drawn))))
 
 
 @evaluation.command("judges")
-def listjudges_of() -> None:
+def list_judges() -> None:
     """List the judges and say which were ever run with their real weights."""
     from rich.table import Table
 

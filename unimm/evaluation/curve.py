@@ -37,6 +37,8 @@ class Curve:
     scale: float
     counts: tuple[int, ...]
     prompts: int
+    candidates: int
+    """Of each prompt."""
     scores: Mapping[str, Mapping[int, Leaf]]
     gains: Mapping[str, Mapping[int, Leaf]]
     """Over the smallest N, on the same prompts."""
@@ -82,6 +84,7 @@ def curve(
     judges: Mapping[str, Any],
     options: Options,
     counts: Sequence[int],
+    samples: int = 1,
 ) -> Curve:
     """Judge all candidates and return the curve.
 
@@ -89,11 +92,20 @@ def curve(
     for it, and the prompt's score is over its blocks. Each candidate is used once per N, and the blocks of a
     smaller N lie inside those of a larger one.
 
+    Args:
+        benchmark: whose rules.
+        folder: of `draw_candidates`.
+        prompts: that were drawn.
+        judges: by role.
+        options: how they are asked.
+        counts: of candidates, each N.
+        samples: pictures per prompt at the largest N; `samples` times as many candidates were drawn.
+
     Raises:
         ValueError: scores of verifiers are missing.
     """
     run = read_run(folder)
-    asked = asked_for(benchmark, prompts, max(counts), options)
+    asked = asked_for(benchmark, prompts, max(counts) * samples, options)
     benchmark.check(judges, asked.items)
     pictures = find_pictures(CANDIDATES, folder / CANDIDATES.folder, asked)
     made = judge(benchmark, pictures, asked, judges, Records(folder / RECORDS), options.batch_size)
@@ -110,6 +122,7 @@ def curve(
         benchmark.scale,
         tuple(counts),
         len(prompts.items),
+        asked.samples,
         {name: {n: _quoted(intervals(each)) for n, each in line.items()} for name, line in scored.items()},
         {
             name: {n: _quoted(paired_intervals(line[counts[0]], each)) for n, each in line.items()}
@@ -171,7 +184,7 @@ def table(found: Curve) -> str:
         [
             *aligned([head, *rows], left=(0,)),
             "",
-            f"{found.metric}, per cent [95 %], {found.prompts} prompts, {found.counts[-1]} candidates each, "
+            f"{found.metric}, per cent [95 %], {found.prompts} prompts, {found.candidates} candidates each, "
             f"{found.unscored} without a score",
         ]
     )
@@ -182,6 +195,7 @@ def write_curve(folder: Path, found: Curve) -> list[Path]:
     value = {
         "metric": found.metric,
         "prompts": found.prompts,
+        "candidates": found.candidates,
         "unscored": found.unscored,
         "scores": _plain(found.scores),
         "gains": _plain(found.gains),

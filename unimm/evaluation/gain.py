@@ -137,9 +137,11 @@ def open_sides(before: str, after: str) -> list[Callable[[], UniMM]]:
     """Return what opens both models; an adapter's folder is opened on the other, or else on its own base."""
     from unimm import UniMM
     from unimm.model.adapter_files import is_adapter, read_base
+    from unimm.model.loading import find_folder
 
     def opener(name: str, other: str) -> Callable[[], UniMM]:
         if not is_adapter(name):
+            find_folder(name)  # a name that is none is told before anything is drawn
             return lambda: UniMM.from_pretrained(name).eval()
         base = other
         if is_adapter(other):

@@ -106,12 +106,6 @@ def lmms_scienceqa(question: Question) -> str:
     return f"{context}{question.text}\n{listed(question.options)}\n{LETTER}"
 
 
-def lmms_mmbench(question: Question) -> str:
-    """Ask MMBench's question with "There are several options:"."""
-    hint = f"{question.hint} " if question.hint else ""
-    return f"{hint}{question.text} There are several options:\n{listed(question.options)}\n{LETTER}"
-
-
 def cambrian_mmmu(question: Question) -> str:
     """Ask MMMU's question without its "<image n>" tags."""
     form = followed_by(WORD) if question.options is None else choice(LETTER, " Options:")

@@ -147,7 +147,7 @@ def test_items_that_failed_are_left_out_officially_and_wrong_if_fixed(questions)
     records = [*RECORDS[:2], {"item_id": "c", "failed": "grid.png is cut short"}]
     theirs, ours = official(records, questions), fixed(records, questions)
     assert (theirs.failed, ours.failed) == (1, 1)
-    assert theirs.left_out["failed"] == 1
+    assert theirs.left_out["prompts with a failed picture"] == 1
     assert theirs.metrics()["overall"] == 50
     assert ours.metrics()["overall"] == pytest.approx(100 * (1 / 2 + 1 / 2 + 0) / 3)
 

@@ -59,7 +59,7 @@ def official(records: Sequence[Record], questions: Questions, pictures: int = PI
     for record in records:
         item = record["item_id"]
         if has_failed(record):
-            tally.leave_out("failed")
+            tally.leave_out("prompts with a failed picture")
             continue
         answers = _answers(record, pictures)
         try:
