@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from unimm import UniMM
 from unimm.app import cli, exits, files
+from unimm.model.verifying import VERIFIERS
 
 
 @pytest.fixture
@@ -51,6 +52,42 @@ def test_generate_keeps_the_best_and_tells_their_scores(unimm, model_folder, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["star-1.jpg", "star-2.jpg"]
     scores = [float(line.split("score ")[1].split(",")[0]) for line in out.splitlines()]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_a_drawing_stops_early_and_tells_how_many_it_took(unimm, model_folder):
+    options = ("--best-of", 8, "--verifier", "p_yes", "--steps", 2, "--out", "x.png", "--model", model_folder)
+    ends = {
+        margin: unimm("generate", "a star", *options, "--stop-margin", margin)[1] for margin in (1e-9, 1e9)
+    }
+    assert "of 2 drawn" in ends[1e-9]
+    assert "of 8 drawn" in ends[1e9]
+
+
+def test_a_probability_ends_the_drawing_of_a_calibrated_model(unimm):
+    options = ("--best-of", 4, "--steps", 2, "--out", "x.png", "--stop-probability", 1e-6)
+    code, out, err = unimm("generate", "a red star", *options)
+    assert code == 0, err
+    assert "of 2 drawn, right with probability 0." in out
+
+
+def test_a_verifier_scores_where_there_is_no_choice_too(unimm, model_folder):
+    options = ("--num", 2, "--steps", 2, "--out", "x.png", "--verifier", "p_yes", "--model", model_folder)
+    _, out, _ = unimm("generate", "a star", *options)
+    model = UniMM.from_pretrained(model_folder).eval()
+    scores = model.generate_image(
+        "a star", num_inference_steps=2, num_images_per_prompt=2, seed=0, verifier="p_yes"
+    ).scores
+    assert [line.split("score ")[1] for line in out.splitlines()] == [f"{s:.3f}, of 2 drawn" for s in scores]
+
+
+def test_candidates_without_a_score_are_told(unimm, model_folder, monkeypatch):
+    broken = lambda model, prompts, spare: (lambda z, owners: [float("nan"), *range(len(z) - 1)], 64)  # noqa: E731
+    monkeypatch.setitem(VERIFIERS, "broken", broken)
+    options = ("--best-of", 3, "--verifier", "broken", "--seed", 7, "--steps", 2, "--out", "x.png")
+    code, out, _ = unimm("generate", "a star", *options, "--model", model_folder)
+    assert code == 0
+    assert "seed 9  score 1.000, of 3 drawn" in out
+    assert out.splitlines()[-1] == "without a score, and so ranked last: seed 7"
 
 
 def test_a_seed_draws_its_picture_again(unimm, model_folder, tmp_path):
@@ -135,6 +172,14 @@ def test_several_pictures_are_described_each_behind_its_name(unimm, model_folder
         (("--profile", "referense"), ("profile", "did you mean 'reference'")),
         (("--negative", "a moon"), ("negative_prompt", "guidance_scale")),
         (("--guidance", 2, "--interval", 0.9, 0.1), ("interval",)),
+        (("--stop-margin", 1), ("stop_margin", "best_of")),
+        (("--best-of", 2, "--stop-margin", 0), ("stop_margin", "above 0")),
+        (("--best-of", 2, "--stop-margin", "nan"), ("stop_margin", "above 0")),
+        (("--best-of", 2, "--stop-margin", "far"), ("--stop-margin", "valid number")),
+        (("--best-of", 2, "--stop-probability", 1.5), ("stop_probability", "up to 1")),
+        (("--best-of", 2, "--stop-probability", 0.5), ("stop_probability", "calibrated")),
+        (("--best-of", 2, "--stop-margin", 1, "--stop-probability", 0.5), ("one of them",)),
+        (("--verifier", "p_yess"), ("verifier", "did you mean 'p_yes'")),
         (("--image", "missing.png"), ("missing.png",)),
         (("--image", "missing.safetensors"), ("missing.safetensors",)),
     ],

@@ -32,6 +32,8 @@ from unimm.app.options import (
     Seed,
     Solver,
     Steps,
+    StopMargin,
+    StopProbability,
     VerifierName,
 )
 from unimm.app.plan import plan as plan_run
@@ -69,7 +71,9 @@ def generate(
     save_latents: SaveLatents = False,
     num: Num = 1,
     best_of: BestOf = 1,
-    verifier: VerifierName = "answer_logits",
+    verifier: VerifierName = None,
+    stop_margin: StopMargin = None,
+    stop_probability: StopProbability = None,
     steps: Steps = 50,
     solver: Solver = None,
     guidance: Guidance = None,
@@ -101,11 +105,13 @@ def generate(
             negative_prompt=negative,
             num_images_per_prompt=num,
             best_of=best_of,
-            verifier=verifier if best_of > 1 else None,
+            verifier=verifier,
+            stop_margin=stop_margin,
+            stop_probability=stop_probability,
             seed=seed,
             callback=callback,
         )
-    for line in write_drawn(drawn, out, prompt, best_of, save_latents):
+    for line in write_drawn(drawn, out, prompt, save_latents):
         print(line)
     print(f"{time.perf_counter() - start:.1f} s", file=sys.stderr)
 

@@ -68,23 +68,29 @@ def read_latents(path: Path) -> Tensor:
     return held[LATENTS].clone()
 
 
-def write_drawn(
-    drawn: GeneratedImages, out: Path, prompt: str, best_of: int, with_latents: bool
-) -> Iterator[str]:
-    """Write pictures under numbered names, their latents beside them if asked; yield a line about each."""
-    scores = drawn.scores or [None] * len(drawn.images)
+def write_drawn(drawn: GeneratedImages, out: Path, prompt: str, with_latents: bool) -> Iterator[str]:
+    """Write a prompt's pictures under numbered names, their latents beside them if asked; yield a line about
+    each, and one about candidates whose score was no number."""
     paths = numbered(out, len(drawn.images))
-    for path, image, latents, score, seed in zip(
-        paths, drawn.images, drawn.latents, scores, drawn.seeds, strict=True
-    ):
+    for index, (path, image, seed) in enumerate(zip(paths, drawn.images, drawn.seeds, strict=True)):
         write(path, encode(image, path.suffix))
-        line = f"{path}  seed {seed}"
-        if score is not None:
-            line += f"  score {score:.3f}, of {best_of} drawn"
+        line = f"{path}  seed {seed}{_judged(drawn, index)}"
         if with_latents:
-            beside = write(path.with_suffix(".safetensors"), encode_latents(latents, prompt, seed))
-            line += f"  latents {beside}"
+            content = encode_latents(drawn.latents[index], prompt, seed)
+            line += f"  latents {write(path.with_suffix('.safetensors'), content)}"
         yield line
+    if drawn.failed:
+        yield f"without a score, and so ranked last: seed {', '.join(str(seed) for _, seed in drawn.failed)}"
+
+
+def _judged(drawn: GeneratedImages, index: int) -> str:
+    """Return what a verifier thought of a picture, as part of a line."""
+    if drawn.scores is None:
+        return ""
+    right = (
+        "" if drawn.probabilities is None else f", right with probability {drawn.probabilities[index]:.2f}"
+    )
+    return f"  score {drawn.scores[index]:.3f}, of {drawn.drawn[0]} drawn{right}"
 
 
 def check_out(out: Path) -> Path:

@@ -51,9 +51,24 @@ Solver = Annotated[
 Seed = Annotated[int, typer.Option(callback=at_least(0), help="The same seed draws the same picture.")]
 Num = Annotated[int, typer.Option(callback=at_least(1), help="How many pictures; numbers are added.")]
 BestOf = Annotated[
-    int, typer.Option(callback=at_least(1), help="Candidates per picture; the best is decoded.")
+    int, typer.Option(callback=at_least(1), help="Candidates per prompt; the best are kept and decoded.")
 ]
-VerifierName = Annotated[str, typer.Option("--verifier", help="Who scores candidates: answer_logits, ...")]
+VerifierName = Annotated[
+    str | None,
+    typer.Option(
+        "--verifier", help="Who scores: p_yes, ... Default: answer_logits, where --best-of leaves a choice."
+    ),
+]
+StopMargin = Annotated[
+    float | None,
+    typer.Option(metavar="SCORE", help="Draw no more once the last kept score is so far above the next."),
+]
+StopProbability = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P", help="Draw no more once every kept picture is right with this probability, up to 1."
+    ),
+]
 
 # Files.
 Out = Annotated[
