@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def opened(folder: Path, how: str, ranks: int) -> list[dict]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     # Freed memory goes back at once, so that what is measured is what is held.
     printed = run([*launcher, str(SCRIPT), str(folder), how], MALLOC_MMAP_THRESHOLD_="100000")
-    found = [line.partition("FACTS")[2] for line in printed.splitlines() if "FACTS" in line]
+    found = re.findall(r"FACTS({.*?})", printed)  # two ranks may share a line
     return sorted(map(json.loads, found), key=lambda facts: facts["rank"])
 
 
