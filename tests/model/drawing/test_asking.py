@@ -200,6 +200,74 @@ def test_an_answer_in_text_is_told_with_what_to_do(model, monkeypatch):
     assert isinstance(told.value, ValueError)
 
 
+def answers(model, monkeypatch, scripts):
+    """Make the model follow the script of whichever prompt it reads, in whatever company it reads it.
+
+    Each state at the end of a prompt, or of the words said after it, is known by its numbers.
+    """
+    tokenizer, marks = small_tokenizer(), special_ids(small_tokenizer())
+    known = {"DRAW": marks.image_start, "END": marks.turn_end}
+    states, tokens = [], []
+    for prompt, lines in scripts.items():
+        turns = [Turn("user", (Text(f"Generate an image of {prompt}"),))]
+        row = render(turns, tokenizer, 9, add_generation_prompt=True)
+        for line in lines:
+            token = known[line] if line in known else encode(tokenizer, line)[0]
+            with torch.no_grad():
+                states.append(model(collate([row], 0))[0, -1])
+            tokens.append(token)
+            row.add([token], labelled=False)
+    table = torch.stack(states)
+    assert torch.pdist(table).min() > 0.01, "the states are told apart"
+
+    def say(asked):
+        distances = torch.cdist(asked, table)
+        assert distances.min(-1).values.max() < 1e-3, "a state that no script has"
+        return 9.0 * torch.nn.functional.one_hot(torch.tensor(tokens)[distances.argmin(-1)], 300).float()
+
+    monkeypatch.setattr(model.llm.lm_head, "forward", say)
+
+
+SCRIPTS = {
+    "two blue circles to the left of a green square": ["no", "yes", "END"],
+    "a red star": ["DRAW"],
+    "three hearts": ["yes", "no", "DRAW"],
+    "a": ["END"],
+}
+SAYS_NO, AT_ONCE, TALKS_FIRST, SAYS_NOTHING = SCRIPTS
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 3])
+def test_of_some_prompts_those_that_were_answered_in_text_are_told(model, monkeypatch, batch_size):
+    answers(model, monkeypatch, SCRIPTS)
+    prompts = [AT_ONCE, SAYS_NO, TALKS_FIRST, SAYS_NOTHING, AT_ONCE, SAYS_NO]
+    with pytest.raises(AnsweredInText) as told:
+        model.generate_image(prompts, image_start="model", best_of=3, batch_size=batch_size, **STEPS)
+    said = small_tokenizer().decode([encode(small_tokenizer(), word)[0] for word in ("no", "yes")])
+    assert told.value.texts == {1: said, 3: "", 5: said}
+    assert f"{SAYS_NO!r} was answered {said!r}" in str(told.value)
+    assert AT_ONCE not in str(told.value)
+    assert TALKS_FIRST not in str(told.value)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 3])
+def test_what_each_prompt_says_and_draws_together_is_what_it_does_alone(model, monkeypatch, batch_size):
+    answers(model, monkeypatch, {prompt: SCRIPTS[prompt] for prompt in (AT_ONCE, TALKS_FIRST)})
+    options = {**STEPS, "image_start": "model", "num_images_per_prompt": 2, "best_of": 3}
+    options |= {"verifier": lambda latents, prompts: latents.mean((1, 2))}
+    prompts, seeds = [TALKS_FIRST, AT_ONCE, TALKS_FIRST], [3, 7, 11]
+    together = model.generate_image(prompts, **{**options, "seed": seeds}, batch_size=batch_size)
+    said = small_tokenizer().decode([encode(small_tokenizer(), word)[0] for word in ("yes", "no")])
+    assert together.texts == [said, "", said]
+    for index, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
+        alone = model.generate_image(prompt, **{**options, "seed": seed})
+        mine = slice(2 * index, 2 * index + 2)
+        assert together.seeds[mine] == alone.seeds
+        torch.testing.assert_close(together.latents[mine], alone.latents, rtol=0, atol=1e-4)
+    forced = model.generate_image(TALKS_FIRST, **{**options, "seed": 3, "image_start": "forced"})
+    assert not torch.allclose(forced.latents, together.latents[:2], atol=1e-2), "its words are read"
+
+
 def test_an_unknown_start_is_refused(model):
     with pytest.raises(ValueError, match="image_start: expected one of forced, model, got 'free'"):
         model.generate_image("a", image_start="free")
