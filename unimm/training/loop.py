@@ -27,6 +27,7 @@ from unimm.training.optim import lr_factor
 from unimm.training.plain import PlainEngine, set_modes
 from unimm.training.prefetch import prefetch
 from unimm.training.progress import Reporter
+from unimm.training.ranks import expect_engine
 from unimm.training.recipe import TrainRecipe
 from unimm.training.signals import stop_signals
 from unimm.training.stage import (
@@ -61,6 +62,7 @@ def train(recipe: TrainRecipe, stage: Stage, config: Any = None) -> Result:
         FloatingPointError: the loss or the gradient is no longer a number; no checkpoint is written then.
         OSError: a checkpoint could not be written; earlier ones are intact.
     """
+    expect_engine(recipe)
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     run, config = Path(recipe.output), config or recipe

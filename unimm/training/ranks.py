@@ -19,6 +19,20 @@ def local_device(recipe: TrainRecipe) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if device.type == "cuda" else device
 
 
+def expect_engine(recipe: TrainRecipe) -> None:
+    """Refuse several processes that know nothing of each other: each would write the same run.
+
+    Raises:
+        ValueError: a launcher started several, and the recipe has no engine for them.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1 and recipe.deepspeed is None:
+        raise ValueError(
+            f"deepspeed: expected a section for the {world} processes that were started (WORLD_SIZE), got "
+            "none; add train.deepspeed.zero_stage=2, or start one process"
+        )
+
+
 def join(deepspeed: Any, recipe: TrainRecipe) -> tuple[int, int]:
     """Join the process group that a launcher describes, or a group of one; return (rank, world)."""
     device = local_device(recipe)
