@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from unimm.training import checkpoint
 from unimm.training.identity import expect_same, identity
 from unimm.training.log import read_metrics
 from unimm.training.loop import train
+from unimm.training.stages import claim, main
 
 
 class BrokenAt(ToyStage):
@@ -156,3 +158,25 @@ def test_a_checkpoint_holds_no_pickle_and_says_what_the_run_is_made_of(tmp_path)
     folder = checkpoint.latest(tmp_path)
     assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json"}
     assert json.loads((folder / "state.json").read_text())["made_of"] == {"seed": 0}
+
+
+def test_several_processes_without_an_engine_are_refused(tmp_path, monkeypatch):
+    """Each would think that it is the only one, and all would write the same run."""
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(ValueError, match=r"deepspeed: expected a section for the 4 processes .* got none"):
+        train(toy_recipe(tmp_path / "run"), ToyStage())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_belongs_to_one_stage_and_is_marked_whole_or_not_at_all(tmp_path, monkeypatch):
+    """Other ranks look at the mark while the first one makes it."""
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(OSError, match="killed"):
+            claim(tmp_path, "joint")
+    assert not (tmp_path / "stage.json").exists()
+    claim(tmp_path, "joint")
+    claim(tmp_path, "joint")
+    recipe = Path(__file__).parents[2] / "configs" / "train" / "tiny_encoder.yaml"
+    with pytest.raises(ValueError, match="holds a run of the stage joint, expected one of encoder"):
+        main("encoder", [str(recipe), f"train.output={tmp_path}"])

@@ -15,6 +15,7 @@ from unimm import config
 from unimm.tables import expect_known
 from unimm.training.export import STAGE
 from unimm.training.loop import Result, train
+from unimm.training.ranks import expect_engine
 
 
 def _encoder() -> tuple[type, Callable[[Any], Any]]:
@@ -104,8 +105,9 @@ def main(stage: str, arguments: Sequence[str]) -> Result:
         raise ValueError(f"train {stage}: expected a recipe (a YAML file) first, got {list(arguments)}")
     recipe_class, stage_class = STAGES[stage]()
     recipe = config.load(recipe_class, arguments[0], arguments[1:])
+    expect_engine(recipe.train)
     torch.manual_seed(recipe.train.seed)  # fresh weights are the same on every rank and in every run
-    _claim(Path(recipe.train.output), stage)
+    claim(Path(recipe.train.output), stage)
     with _construction(stage_class, recipe):
         trained = stage_class(recipe)
     result = train(recipe.train, trained, recipe)
@@ -128,7 +130,7 @@ def _construction(stage_class: type, recipe: Any) -> AbstractContextManager[None
     return building(recipe.train)
 
 
-def _claim(run: Path, stage: str) -> None:
+def claim(run: Path, stage: str) -> None:
     """Note in a run's folder which stage it is of.
 
     Raises:
@@ -141,4 +143,6 @@ def _claim(run: Path, stage: str) -> None:
             raise ValueError(f"output: {run} holds a run of the stage {found}, expected one of {stage}")
     elif _is_first_rank():
         run.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"stage": stage}) + "\n", encoding="utf-8")
+        partial = path.with_name(f".{path.name}.partial")  # other ranks may be looking: all of it or nothing
+        partial.write_text(json.dumps({"stage": stage}) + "\n", encoding="utf-8")
+        partial.replace(path)
