@@ -121,7 +121,38 @@ def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path, best, kept):
 
 def test_a_metric_that_there_is_not_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match=r"keep_best: expected one of .*got 'los'; did you mean 'loss'"):
-        checkpoint.Keep(1, "los").value({"loss": 1.0})
+        checkpoint.Keep(1, "los").check({"loss": 1.0})
+
+
+def test_a_checkpoint_without_the_metric_is_not_the_best(tmp_path):
+    """All updates since the last line of metrics may have been skipped."""
+    keep = checkpoint.Keep(1, "-accuracy")
+    for step, metrics in enumerate([{"accuracy": 0.5}, {}, {"accuracy": 0.4}], 1):
+        save(tmp_path, step, keep, **metrics)
+    assert [p.name for p in checkpoint.checkpoints(tmp_path)] == ["step-00000001", "step-00000003"]
+
+
+def test_what_a_killed_process_left_goes_with_the_next_checkpoint(tmp_path):
+    """Where checkpoints are made by the clock, the next is one of another step."""
+    for left in (".partial-00000007", ".partial-step-00000001"):
+        (tmp_path / "checkpoints" / left).mkdir(parents=True)
+        (tmp_path / "checkpoints" / left / "weights.safetensors").write_bytes(b"half")
+    save(tmp_path, 9, checkpoint.Keep(1))
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000009"]
+
+
+def test_a_checkpoint_that_is_being_removed_is_none(tmp_path, monkeypatch):
+    save(tmp_path, 1, checkpoint.Keep(1))
+
+    def killed(folder, **_):
+        if checkpoint.PREFIX in folder.name:
+            (folder / "weights.safetensors").unlink(missing_ok=True)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 2, checkpoint.Keep(1))
+    assert [p.name for p in checkpoint.checkpoints(tmp_path)] == ["step-00000002"]
 
 
 def test_a_checkpoint_that_lacks_its_last_file_is_no_checkpoint(tmp_path):

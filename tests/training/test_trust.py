@@ -115,9 +115,16 @@ def test_the_best_checkpoint_stays(tmp_path):
     assert kept == {9, max(losses, key=losses.get)}
 
 
-def test_a_metric_to_keep_the_best_by_must_exist(tmp_path):
+def test_a_metric_to_keep_the_best_by_must_exist_when_first_measured(tmp_path):
+    stage = BrokenAt()
     with pytest.raises(ValueError, match="keep_best: expected one of .* got 'los'; did you mean 'loss'"):
-        train(toy_recipe(tmp_path, keep_best="los"), ToyStage())
+        train(toy_recipe(tmp_path, keep_best="los", log_every=2, checkpoint_every=None), stage)
+    assert stage.count == 2
+
+
+def test_the_best_is_kept_where_a_line_of_metrics_has_no_losses(tmp_path):
+    recipe = toy_recipe(tmp_path, 4, nonfinite="skip", log_every=1, checkpoint_every=1, keep_best="loss")
+    assert train(recipe, BrokenAt(2)).finished
 
 
 @pytest.mark.parametrize(

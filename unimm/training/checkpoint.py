@@ -44,17 +44,24 @@ class Keep:
     last: int = 2
     best: str | None = None  # a metric: the checkpoint stays where it was lowest; "-name": where highest
 
-    def value(self, metrics: Mapping[str, float]) -> float | None:
-        """Return what is to be lowest; None where there are no metrics yet.
+    @property
+    def metric(self) -> str | None:
+        """Name of the metric by which the best is kept."""
+        return None if self.best is None else self.best.removeprefix("-")
+
+    def check(self, metrics: Mapping[str, float]) -> None:
+        """Refuse a name that the metrics do not have.
 
         Raises:
-            ValueError: the metrics have no such name.
+            ValueError: it is none of them; the nearest is suggested.
         """
-        if self.best is None or not metrics:
-            return None
-        name = self.best.removeprefix("-")
-        expect_known("keep_best", name, metrics)
-        return -metrics[name] if self.best.startswith("-") else metrics[name]
+        if self.metric is not None:
+            expect_known("keep_best", self.metric, metrics)
+
+    def value(self, metrics: Mapping[str, float]) -> float | None:
+        """Return what is to be lowest; None where it was not measured, as in steps that were all skipped."""
+        value = None if self.metric is None else metrics.get(self.metric)
+        return value if value is None or not self.best.startswith("-") else -value
 
 
 def partial_folder(run: Path, step: int) -> Path:
@@ -70,7 +77,8 @@ def begin(run: Path, step: int) -> Path:
     """
     partial = partial_folder(run, step)
     try:
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in partial.parent.glob(f"{PARTIAL}*"):  # by a process that was killed, at whatever step
+            shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
     except OSError as error:
         raise OSError(refusal(run, step, error)) from error
@@ -83,15 +91,22 @@ def commit(partial: Path, keep: Keep) -> Path:
     for path in [*partial.rglob("*"), partial]:
         _sync(path)
     if final.exists():  # the same step again: rename needs the name to be free
-        shutil.rmtree(final)
+        _drop(final)
     partial.rename(final)
     _sync(final.parent)
     run = final.parent.parent
     spared = {*checkpoints(run)[-keep.last :], best(run, keep)}
     for old in checkpoints(run):
         if old not in spared:
-            shutil.rmtree(old)
+            _drop(old)
     return final
+
+
+def _drop(folder: Path) -> None:
+    """Remove a checkpoint: first its name, so that nobody finds a part of it."""
+    hidden = folder.with_name(f"{PARTIAL}{folder.name}")
+    folder.rename(hidden)
+    shutil.rmtree(hidden)
 
 
 def best(run: str | Path, keep: Keep) -> Path | None:

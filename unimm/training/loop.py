@@ -260,6 +260,8 @@ class _Loop:
             **({"skipped_steps": state.skipped} if recipe.nonfinite == "skip" else {}),
             **self._counts(),
         }
+        if losses:  # on every rank, and before anything is lost
+            self.keep.check(self.metrics)
         seconds_left = (recipe.num_steps - state.step) * state.interval_seconds / state.interval_steps
         state.begin_interval()
         if self.log is not None:
@@ -288,7 +290,6 @@ class _Loop:
     def _save(self) -> None:
         self.state.sums = self._finite_sums()
         state = {**asdict(self.state), "metrics": self.metrics, "made_of": self.made_of}
-        self.keep.value(self.metrics)  # every rank refuses a name that is none
         self.engine.write_checkpoint(self.run, self.state.step, state, self.keep)
         self.saved_step, self.saved_time = self.state.step, time.monotonic()
 
