@@ -27,7 +27,8 @@ from unimm.latents.targets import TARGET_SIZES, Target, TargetConfig, load_targe
 from unimm.latents.vae import VAE, SDVAEConfig
 from unimm.training import checkpoint
 from unimm.training.class_conditional import ClassStage
-from unimm.training.decoder import DecoderStage, trained
+from unimm.training.codec import trained
+from unimm.training.decoder import DecoderStage
 from unimm.training.encoder import EncoderStage
 from unimm.training.generating import drawn
 from unimm.training.log import read_metrics

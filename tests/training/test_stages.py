@@ -11,7 +11,8 @@ from PIL import Image
 from tests.training.road import decoder_recipe, encoder_recipe, instruct_recipe, joint_recipe
 from unimm import UniMM
 from unimm.training import checkpoint
-from unimm.training.decoder import DecoderStage, trained
+from unimm.training.codec import trained
+from unimm.training.decoder import DecoderStage
 from unimm.training.encoder import EncoderStage, hide_patches, sigmoid_loss
 from unimm.training.instruct import InstructStage
 from unimm.training.joint import JointStage

@@ -30,6 +30,7 @@ from unimm.latents.statistics import LatentStatistics, Welford
 from unimm.model.unimm import UniMM
 from unimm.tables import expect_known
 from unimm.training import checkpoint
+from unimm.training.codec import trained
 from unimm.training.picture_losses import PictureCritic, PictureLosses
 from unimm.training.picture_stream import PictureStream, check_one, open_stream
 from unimm.training.pictures import save_grid
@@ -89,27 +90,6 @@ class DecoderRecipe:
         if not self.latent_noise >= 0:
             raise ValueError(f"latent_noise: expected 0 or more, got {self.latent_noise}")
         self.losses.check(self.train)
-
-
-def trained(run: str | Path, name: str) -> dict[str, Tensor]:
-    """Return one module's (averaged) weights from the newest checkpoint of a run.
-
-    Raises:
-        FileNotFoundError: the run has no checkpoint.
-        ValueError: the checkpoint has no such module.
-    """
-    newest = checkpoint.latest(run)
-    if newest is None:
-        raise FileNotFoundError(
-            f"run: expected a checkpoint in {Path(run) / 'checkpoints'}, found none; train it first"
-        )
-    prefix = name + "."
-    state = checkpoint.averaged_state(newest)
-    chosen = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    if not chosen:
-        known = sorted({key.split(".")[0] for key in state})
-        raise ValueError(f"run {run}: expected a module {name!r}, found {', '.join(known)}")
-    return chosen
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from unimm.latents.pixels import resize_pixels
 from unimm.latents.vae import VAE
 from unimm.latents.vae_folder import fill_vae
 from unimm.training import checkpoint
-from unimm.training.decoder import trained
+from unimm.training.codec import trained
 from unimm.training.latents import cached_latents
 from unimm.training.recipe import FROZEN, Group
 from unimm.weights.folder import load_strictly
@@ -29,7 +29,7 @@ def prepare(model: Generator, codec_run: str | None, vae: str | None, allow_narr
 
     Args:
         model: fresh.
-        codec_run: run folder of the decoder stage, for latents of kind rae.
+        codec_run: run folder of the decoder stage or a model's ("tiny"), for latents of kind rae.
         vae: folder of a published VAE, for latents of a VAE's kind.
         allow_narrow: the recipe's word that a narrow body is wanted.
 

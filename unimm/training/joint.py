@@ -19,7 +19,7 @@ from unimm.model.config import ModelSettings, UniMMConfig
 from unimm.model.loading import find_folder
 from unimm.model.unimm import UniMM
 from unimm.text.tokenizer import load_tokenizer
-from unimm.training.decoder import trained
+from unimm.training.codec import place_of, trained
 from unimm.training.export import export_model, model_state, write_shell
 from unimm.training.pictures import save_grid
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
@@ -50,8 +50,8 @@ class JointRecipe:
     train: TrainRecipe
     data: TalkData
     model: ModelSettings
-    tokenizer: str  # folder
-    codec_run: str  # run folder of the decoder stage: encoder, and of a RAE statistics and decoder
+    tokenizer: str  # its folder, or a model's, or "tiny"
+    codec_run: str  # run of the decoder stage, or a model: its encoder, and of a RAE statistics and decoder
     llm: str | None = None  # folder or hub id of a Qwen2 to begin from; null: fresh weights
     vae: str | None = None  # folder of a published VAE, for a model that draws in its latents
     noise_draws: int = 4  # noise and time draws per picture; the LLM runs once for all
@@ -160,7 +160,7 @@ class JointStage(TalkStage):
     def __init__(self, recipe: JointRecipe):
         refuse_narrow(recipe.model.dit, recipe.allow_narrow)
         model = UniMM(UniMMConfig(recipe.model))
-        model.tokenizer = load_tokenizer(recipe.tokenizer)
+        model.tokenizer = load_tokenizer(place_of(recipe.tokenizer))
         if recipe.gradient_checkpointing:
             model.compute_again()
         if recipe.llm is not None:
@@ -193,7 +193,7 @@ def fill_llm(llm: nn.Module, name: str) -> None:
 
 
 def fill_codec(model: UniMM, codec_run: str, vae: str | None) -> None:
-    """Fill encoder, statistics and decoder from a run of the decoder stage, or the drawn space from a VAE.
+    """Fill encoder, statistics and decoder from a run or a model, or the drawn space from a VAE.
 
     Raises:
         ValueError: a model that draws in another space without that space's folder, or one that does not with

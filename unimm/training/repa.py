@@ -12,7 +12,7 @@ from unimm.alignment import PUBLISHED_WEIGHT, Projectors
 from unimm.latents.encoder import EncoderConfig, build_encoder
 from unimm.latents.pixels import resize_pixels
 from unimm.latents.targets import Target, TargetConfig, load_target, target_config
-from unimm.training.decoder import trained
+from unimm.training.codec import trained
 from unimm.weights.folder import load_strictly
 
 

@@ -79,7 +79,7 @@ class TextRecipe:
     generator: GeneratorSettings
     pictures: Pictures
     text: Text
-    codec_run: str | None = None  # for latents of kind rae: run folder of the decoder stage
+    codec_run: str | None = None  # for latents of kind rae: run of the decoder stage, or a model
     vae: str | None = None  # for latents of a VAE: its folder
     latents: str | None = None  # folder of a latent cache, filled on first use; null encodes every batch
     latents_kind: str = "bf16"  # of `cache_kinds.KINDS`: how it keeps them
