@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +20,19 @@ from unimm.text.tokenizer import special_ids
 
 if TYPE_CHECKING:
     from unimm.model.unimm import UniMM
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt, and the pictures that stand before it."""
+
+    prompt: str
+    pictures: tuple[Image, ...] = ()
+
+    @property
+    def key(self) -> tuple:
+        """What is the same for requests that are the same."""
+        return self.prompt, *(id(picture) for picture in self.pictures)
 
 
 def tokenizer_of(model: UniMM) -> PreTrainedTokenizerFast:

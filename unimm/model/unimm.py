@@ -188,11 +188,13 @@ class UniMM(StoredModel):
             verifier: "answer_logits" (the default when there is a choice to make), "prompt_confidence",
                 "p_yes", "prompt_likelihood", "image_confidence", a function `f(latents [M N C], prompts) ->
                 scores [M]`, or `unimm.on_pixels(f)` with `f(images, prompts) -> scores`, for which every
-                candidate is decoded.
+                candidate is decoded. The model itself judges with a prompt's `images` in view, before the
+                candidate; a function is given the prompt's words alone.
             stop_margin: draw in rounds, and no more for a prompt once its last kept score is this far above
                 the next.
             stop_probability: draw in rounds, and no more for a prompt once each kept candidate is right with
-                this probability, for verifiers that the model is calibrated for.
+                this probability, for verifiers that the model is calibrated for; not with `images`, which
+                no calibration knows.
             seed: of the first candidate; the others take the numbers after it. A list gives each prompt its
                 own first.
             negative_prompt: what guidance leads away from, instead of the learned null condition; read after

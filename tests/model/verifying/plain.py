@@ -1,4 +1,7 @@
-"""Every verifier computed the plain way: each row alone, from its start, all logits, nothing remembered."""
+"""Every verifier computed the plain way: each row alone, from its start, all logits, nothing remembered.
+
+`context` are pictures that stand before all else.
+"""
 
 from __future__ import annotations
 
@@ -37,32 +40,32 @@ def certainty(given: torch.Tensor) -> float:
     return float(-(given.double().log_softmax(-1) + math.log(given.shape[-1])).mean(-1).mean())
 
 
-def caption(model, latents, prompt) -> tuple[torch.Tensor, list[int], int]:
+def caption(model, latents, prompt, context=()) -> tuple[torch.Tensor, list[int], int]:
     """All logits of a picture with its prompt as caption, the prompt's tokens, and where they begin."""
-    rendered = row(Image(latents=latents), "Describe this image.")
+    rendered = row(*context, Image(latents=latents), "Describe this image.")
     start, words = len(rendered.ids), encode(small_tokenizer(), prompt)
     rendered.add(words, labelled=False)
     return logits(model, rendered), words, start
 
 
-def prompt_confidence(model, latents, prompt, ahead=1) -> float:
-    given, words, start = caption(model, latents, prompt)
+def prompt_confidence(model, latents, prompt, ahead=1, context=()) -> float:
+    given, words, start = caption(model, latents, prompt, context)
     return certainty(given[start - ahead : start + len(words) - ahead])
 
 
-def prompt_likelihood(model, latents, prompt, ahead=1) -> float:
-    given, words, start = caption(model, latents, prompt)
+def prompt_likelihood(model, latents, prompt, ahead=1, context=()) -> float:
+    given, words, start = caption(model, latents, prompt, context)
     skipped = 1 - ahead
     chances = given.double().log_softmax(-1)[start - 1 + skipped : start + len(words) - 1]
     return float(torch.stack([p[token] for p, token in zip(chances, words[skipped:], strict=True)]).mean())
 
 
-def image_confidence(model, latents, prompt) -> float:
-    rendered = open_image(row(f"Generate an image of {prompt}"), small_tokenizer(), 9)
+def image_confidence(model, latents, prompt, context=()) -> float:
+    rendered = open_image(row(*context, f"Generate an image of {prompt}"), small_tokenizer(), 9)
     begin = len(rendered.ids) - 9
     drawn = render(
         [
-            Turn("user", (Text(f"Generate an image of {prompt}"),)),
+            Turn("user", (*context, Text(f"Generate an image of {prompt}"))),
             Turn("assistant", (Image(latents=latents),)),
         ],
         small_tokenizer(),
@@ -72,14 +75,14 @@ def image_confidence(model, latents, prompt) -> float:
     return certainty(logits(model, drawn)[begin : begin + 9])
 
 
-def p_yes(model, latents, prompt, yes, no) -> float:
-    last = logits(model, question(latents, prompt))[-1].double().softmax(-1)
+def p_yes(model, latents, prompt, yes, no, context=()) -> float:
+    last = logits(model, question(latents, prompt, context))[-1].double().softmax(-1)
     return float(last[yes].sum() / (last[yes].sum() + last[no].sum()))
 
 
-def answer_logits(model, latents, prompt, yes, no, longest=8) -> float:
+def answer_logits(model, latents, prompt, yes, no, longest=8, context=()) -> float:
     """Decode by reading everything again for each token, then walk the answer as the published code does."""
-    rendered, marks = question(latents, prompt), special_ids(small_tokenizer())
+    rendered, marks = question(latents, prompt, context), special_ids(small_tokenizer())
     yes_logit, no_logit, said = None, None, []
     for _ in range(longest):
         last = logits(model, rendered, said)[-1]
@@ -98,5 +101,5 @@ def answer_logits(model, latents, prompt, yes, no, longest=8) -> float:
     return NEITHER if no_logit is None else float(-SOFTPLUS(no_logit))
 
 
-def question(latents, prompt):
-    return row(Image(latents=latents), f"Does this image align with the prompt: {prompt}?")
+def question(latents, prompt, context=()):
+    return row(*context, Image(latents=latents), f"Does this image align with the prompt: {prompt}?")

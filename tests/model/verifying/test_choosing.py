@@ -177,6 +177,18 @@ def test_probabilities_come_with_the_pictures_where_the_verifier_is_calibrated(m
     assert draw(model, best_of=2).probabilities is None, "measured on other scores"
 
 
+def test_no_probability_is_told_of_prompts_with_pictures(model):
+    calibrated(model, "p_yes")
+    options = {"best_of": 2, "verifier": "p_yes"}
+    assert draw(model, PROMPTS, **options).probabilities is not None
+    context = torch.randn(9, 8, generator=torch.Generator().manual_seed(0))
+    found = draw(model, PROMPTS, images=[[context], []], **options)
+    assert found.probabilities is None
+    assert found.scores != draw(model, PROMPTS, **options).scores
+    with pytest.raises(ValueError, match="stop_probability: nothing is calibrated for prompts with pictures"):
+        draw(model, PROMPTS[0], images=context, stop_probability=0.5, **options)
+
+
 def test_verify_tells_probabilities_on_request(model):
     calibrated(model, "p_yes")
     latents = draw(model, num_images_per_prompt=2).latents

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.model.small import small_model, small_settings, small_tokenizer
 from tests.model.verifying import plain
-from unimm.model.inputs import user
+from unimm.model.inputs import Request, user
 from unimm.model.verifying import VERIFIERS, asking, judging, on_pixels, word_ids
 from unimm.parts import Image as Picture
 from unimm.text.chat import ChatSettings
@@ -41,7 +41,7 @@ def words(monkeypatch):
     return meant
 
 
-def expected(name, model, latents, words):
+def expected(name, model, latents, words, contexts=((), (), ())):
     ahead = 1 if model.profile.confidence_positions == "standard" else 0
     computed = {
         "answer_logits": partial(plain.answer_logits, yes=words["yes"], no=words["no"]),
@@ -50,7 +50,10 @@ def expected(name, model, latents, words):
         "prompt_likelihood": partial(plain.prompt_likelihood, ahead=ahead),
         "image_confidence": plain.image_confidence,
     }[name]
-    return [computed(model, z, prompt) for z, prompt in zip(latents, EACH, strict=True)]
+    return [
+        computed(model, z, PROMPTS[owner], context=contexts[owner])
+        for z, owner in zip(latents, OWNERS, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("batch_size", [None, 4], ids=["together", "in passes"])
@@ -60,6 +63,24 @@ def test_scores_are_those_of_the_plain_computation(model, latents, words, name, 
     torch.testing.assert_close(
         found, torch.tensor(expected(name, model, latents, words)).double(), rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("name", VERIFIERS)
+def test_pictures_before_a_prompt_are_in_view_and_read_once(model, latents, words, name):
+    one, other = (
+        Picture(latents=z) for z in torch.randn(2, 9, 8, generator=torch.Generator().manual_seed(5))
+    )
+    contexts = ((one,), (), (other, one))
+    asked = [Request(*pair) for pair in zip(PROMPTS, contexts, strict=True)]
+    read = []
+    hook = model.llm.model.register_forward_hook(lambda llm, inputs, out: read.append(len(out[0])))
+    found = judging(model, asked, name)(latents, OWNERS)
+    hook.remove()
+    assert read[:2] == [3, 6]
+    plainly = torch.tensor(expected(name, model, latents, words, contexts)).double()
+    torch.testing.assert_close(found, plainly, rtol=0, atol=1e-5)
+    unseen = judging(model, PROMPTS, name)(latents, OWNERS)
+    assert (found == unseen).tolist() != [True] * 6
 
 
 def test_random_answers_say_yes_and_no_and_go_on_after_it(model, latents, words):

@@ -13,6 +13,7 @@ from torch import Tensor
 from unimm.llm.decoding import decode
 from unimm.llm.splice import gather
 from unimm.model.inputs import (
+    Request,
     batch_of,
     check_length,
     fill,
@@ -50,19 +51,6 @@ class AnsweredInText(ValueError):
             f"prompt: the model answered in text instead of drawing: {said}. Ask for a picture in words, or "
             "leave image_start at 'forced'"
         )
-
-
-@dataclass(frozen=True)
-class Request:
-    """A prompt, and the pictures that stand before it."""
-
-    prompt: str
-    pictures: tuple[Image, ...] = ()
-
-    @property
-    def key(self) -> tuple:
-        """What is the same for requests that are the same."""
-        return self.prompt, *(id(picture) for picture in self.pictures)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from unimm.llm.shared import say
-from unimm.model.inputs import fill, rows_of, tokenizer_of, user
+from unimm.model.inputs import Request, fill, rows_of, tokenizer_of, user
 from unimm.model.verifying.rows import PromptRows
 from unimm.parts import Image
 from unimm.text.tokenizer import encode, special_ids
@@ -23,13 +23,13 @@ Look = Callable[[Tensor, Sequence[int]], Tensor]
 """Scores [M] of M candidates (latents [M N C], and the index of each one's prompt)."""
 
 
-def by_answer_logits(model: UniMM, prompts: Sequence[str], spare: int) -> tuple[Look, int]:
+def by_answer_logits(model: UniMM, requests: Sequence[Request], spare: int) -> tuple[Look, int]:
     """Let the model answer; see `unimm.verify.answer_logits`.
 
     The answer is read to its end, as the last yes or no counts; one that is a single word costs one further
     position per candidate.
     """
-    rows, (yes, no) = _questions(model, prompts, spare), _words(model)
+    rows, (yes, no) = _questions(model, requests, spare), _words(model)
     marks = special_ids(tokenizer_of(model))
     silent = (marks.image_start, marks.image_slot, marks.image_end)
     longest = min(MAX_ANSWER_TOKENS, rows.room + 1)  # the last token said need not be read
@@ -42,9 +42,9 @@ def by_answer_logits(model: UniMM, prompts: Sequence[str], spare: int) -> tuple[
     return look, rows.together
 
 
-def by_p_yes(model: UniMM, prompts: Sequence[str], spare: int) -> tuple[Look, int]:
+def by_p_yes(model: UniMM, requests: Sequence[Request], spare: int) -> tuple[Look, int]:
     """Ask how likely an answer is to begin with yes rather than no; see `unimm.verify.p_yes`."""
-    rows, (yes, no) = _questions(model, prompts, spare), _words(model)
+    rows, (yes, no) = _questions(model, requests, spare), _words(model)
 
     def look(latents: Tensor, owners: Sequence[int]) -> Tensor:
         return p_yes(model.llm.lm_head(rows.read(latents, owners).last()), yes, no)
@@ -71,7 +71,8 @@ def _words(model: UniMM) -> tuple[list[int], list[int]]:
     return word_ids(model, "yes"), word_ids(model, "no")
 
 
-def _questions(model: UniMM, prompts: Sequence[str], spare: int) -> PromptRows:
+def _questions(model: UniMM, requests: Sequence[Request], spare: int) -> PromptRows:
+    """Return rows that ask about the picture before the question; those of the request come before it."""
     question = model.config.settings.chat.verifier_question
-    turns = [[user(Image(), fill(question, prompt))] for prompt in prompts]
+    turns = [[user(*each.pictures, Image(), fill(question, each.prompt))] for each in requests]
     return PromptRows(model, rows_of(model, turns, open_turn=True), spare)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from unimm.model.inputs import Request
 from unimm.model.memory import spare_bytes, that_fit
 from unimm.model.placing import device_of
 from unimm.model.verifying.calibrated import calibrated_names, probabilities_of
@@ -33,7 +34,7 @@ class Choice(NamedTuple):
 
 def choose(
     model: UniMM,
-    prompts: Sequence[str],
+    requests: Sequence[Request],
     draw: Callable[[Sequence[Place]], Tensor],
     decode: Callable[[Tensor], Any],
     n: int,
@@ -44,11 +45,11 @@ def choose(
     stop_probability: float | None = None,
     batch_size: int | None = None,
 ) -> Choice:
-    """Draw n candidates for each prompt, keep the best, and decode those alone.
+    """Draw n candidates for each of P requests, keep the best, and decode those alone.
 
     Args:
         model: who judges.
-        prompts: P texts.
+        requests: P prompts with the pictures before them; calibrations hold without any alone.
         draw: latents [M N C] of M places, (prompt, candidate).
         decode: makes pictures of the kept latents [P keep N C].
         n: candidates per prompt.
@@ -61,10 +62,15 @@ def choose(
 
     Raises:
         ValueError: both stops, one without a choice to make or out of its range, or a verifier without a
-            calibration where a probability is to be reached.
+            calibration, or pictures before a prompt, where a probability is to be reached.
     """
+    calibrated = None if any(request.pictures for request in requests) else verifier
+    if stop_probability is not None and calibrated is not verifier:
+        raise ValueError(
+            "stop_probability: nothing is calibrated for prompts with pictures; take stop_margin"
+        )
     enough = _enough(model, verifier, n - keep, keep, stop_margin, stop_probability)
-    judge = None if verifier is None else judging(model, prompts, verifier, batch_size)
+    judge = None if verifier is None else judging(model, requests, verifier, batch_size)
 
     def score(latents: Tensor, places: Sequence[Place]) -> Tensor:
         seen = model.to_seen(latents) if judge.sees else latents
@@ -77,14 +83,14 @@ def choose(
         draw,
         None if judge is None else score,
         decode,
-        len(prompts),
+        len(requests),
         n,
         keep,
         together=together,
         enough=enough,
     )
     scores = None if chosen.scores is None else chosen.scores.tolist()
-    found = None if scores is None else [probabilities_of(model, verifier, row) for row in scores]
+    found = None if scores is None else [probabilities_of(model, calibrated, row) for row in scores]
     return Choice(
         chosen.candidates,
         chosen.decoded,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unimm import request
+from unimm.model.inputs import Request
 from unimm.model.memory import spare_bytes
 from unimm.model.placing import device_of
 from unimm.model.verifying.asking import Look, by_answer_logits, by_p_yes
@@ -20,14 +21,14 @@ from unimm.tables import suggestion
 if TYPE_CHECKING:
     from unimm.model.unimm import UniMM
 
-VERIFIERS: dict[str, Callable[[UniMM, Sequence[str], int], tuple[Look, int]]] = {
+VERIFIERS: dict[str, Callable[[UniMM, Sequence[Request], int], tuple[Look, int]]] = {
     "answer_logits": by_answer_logits,
     "prompt_confidence": by_prompt_confidence,
     "p_yes": by_p_yes,
     "prompt_likelihood": by_prompt_likelihood,
     "image_confidence": by_image_confidence,
 }
-"""The model's own verdicts: given the prompts and the bytes of a pass, each returns how it looks at
+"""The model's own verdicts: given the requests and the bytes of a pass, each returns how it looks at
 candidates and how many of them at a time. None makes a pixel."""
 
 
@@ -74,18 +75,22 @@ class Judge:
         return torch.cat([_scores(self.look(latents[p], owners[p]), len(owners[p])) for p in pieces])
 
 
-def judging(model: UniMM, prompts: Sequence[str], verifier: Verifier, batch_size: int | None = None) -> Judge:
+def judging(
+    model: UniMM, asked: Sequence[str | Request], verifier: Verifier, batch_size: int | None = None
+) -> Judge:
     """Return the judge of candidates of these prompts; what they share is read once, as long as it lives.
 
     Args:
         model: who draws.
-        prompts: P texts.
+        asked: P prompts, or requests: the pictures before a prompt are in view when the model itself judges.
         verifier: see `Verifier`.
         batch_size: candidates in one pass; None is as many as fit.
 
     Raises:
         ValueError: an unknown name, with a suggestion, or a prompt that does not fit the context.
     """
+    requests = [Request(one) if isinstance(one, str) else one for one in asked]
+    prompts = [request.prompt for request in requests]
     if isinstance(verifier, OnPixels):
         return Judge(_pixel_look(model, prompts, verifier), batch_size or request.PASS, sees=False)
     if callable(verifier):
@@ -96,7 +101,7 @@ def judging(model: UniMM, prompts: Sequence[str], verifier: Verifier, batch_size
             f"verifier: expected a function or one of {', '.join(VERIFIERS)}, "
             f"got {verifier!r}{suggestion(verifier, VERIFIERS)}"
         )
-    look, together = VERIFIERS[verifier](model, prompts, spare_bytes(device_of(model.llm)))
+    look, together = VERIFIERS[verifier](model, requests, spare_bytes(device_of(model.llm)))
     return Judge(look, batch_size or together, sees=True)
 
 

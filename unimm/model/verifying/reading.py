@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from unimm.model.inputs import fill, rows_of, tokenizer_of, user
+from unimm.model.inputs import Request, fill, rows_of, tokenizer_of, user
 from unimm.model.verifying.asking import Look
 from unimm.model.verifying.rows import PromptRows, Reading
 from unimm.parts import Image
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from unimm.model.unimm import UniMM
 
 
-def by_prompt_confidence(model: UniMM, prompts: Sequence[str], spare: int) -> tuple[Look, int]:
+def by_prompt_confidence(model: UniMM, requests: Sequence[Request], spare: int) -> tuple[Look, int]:
     """Read the prompt as the picture's caption: the mean self-certainty at it.
 
     By the standard profile at the positions that predict its tokens; by the published one, one later.
     """
-    rows, counts = _captions(model, prompts, spare)
+    rows, counts = _captions(model, requests, spare)
     ahead = _ahead(model)
 
     def look(latents: Tensor, owners: Sequence[int]) -> Tensor:
@@ -37,7 +37,7 @@ def by_prompt_confidence(model: UniMM, prompts: Sequence[str], spare: int) -> tu
     return look, rows.together
 
 
-def by_prompt_likelihood(model: UniMM, prompts: Sequence[str], spare: int) -> tuple[Look, int]:
+def by_prompt_likelihood(model: UniMM, requests: Sequence[Request], spare: int) -> tuple[Look, int]:
     """Read the prompt as the picture's caption: the mean log probability of its tokens, nats.
 
     Where prompt confidence looks one position late, so does this: it then leaves out the first token, and is
@@ -46,12 +46,12 @@ def by_prompt_likelihood(model: UniMM, prompts: Sequence[str], spare: int) -> tu
     Raises:
         ValueError: a prompt of one token, of which the published code leaves nothing.
     """
-    rows, counts = _captions(model, prompts, spare)
+    rows, counts = _captions(model, requests, spare)
     scored = [count - (1 - _ahead(model)) for count in counts]
     if 0 in scored:
         raise ValueError(
             f"prompt: expected two tokens or more, as the profile leaves out the first, "
-            f"got {prompts[scored.index(0)]!r}"
+            f"got {requests[scored.index(0)].prompt!r}"
         )
 
     def look(latents: Tensor, owners: Sequence[int]) -> Tensor:
@@ -65,13 +65,14 @@ def by_prompt_likelihood(model: UniMM, prompts: Sequence[str], spare: int) -> tu
     return look, rows.together
 
 
-def by_image_confidence(model: UniMM, prompts: Sequence[str], spare: int) -> tuple[Look, int]:
+def by_image_confidence(model: UniMM, requests: Sequence[Request], spare: int) -> tuple[Look, int]:
     """Put the picture back where it was drawn, after its prompt: the mean self-certainty at its latents.
 
     All that stands before them, the prompt included, is read once for all candidates.
     """
     settings, tokenizer = model.config.settings, tokenizer_of(model)
-    turns = [[user(fill(settings.chat.generate_template, prompt))] for prompt in prompts]
+    template = settings.chat.generate_template
+    turns = [[user(*each.pictures, fill(template, each.prompt))] for each in requests]
     asked = rows_of(model, turns, open_turn=True)
     rows = PromptRows(model, [open_image(row, tokenizer, settings.num_queries) for row in asked], spare)
 
@@ -88,11 +89,12 @@ def _ahead(model: UniMM) -> int:
     return 1 if model.profile.confidence_positions == "standard" else 0
 
 
-def _captions(model: UniMM, prompts: Sequence[str], spare: int) -> tuple[PromptRows, list[int]]:
+def _captions(model: UniMM, requests: Sequence[Request], spare: int) -> tuple[PromptRows, list[int]]:
     """Return rows that end in the prompt as the picture's caption, and how many tokens each prompt has."""
-    request, tokenizer = model.config.settings.chat.caption_request, tokenizer_of(model)
-    rows = rows_of(model, [[user(Image(), request)] for _ in prompts], open_turn=True)
-    words = [encode(tokenizer, prompt) for prompt in prompts]
+    describe, tokenizer = model.config.settings.chat.caption_request, tokenizer_of(model)
+    turns = [[user(*each.pictures, Image(), describe)] for each in requests]
+    rows = rows_of(model, turns, open_turn=True)
+    words = [encode(tokenizer, each.prompt) for each in requests]
     for row, ids in zip(rows, words, strict=True):
         row.add(ids, labelled=True)
     return PromptRows(model, rows, spare), [len(ids) for ids in words]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from unimm.llm.shared import Beginnings, Branches
-from unimm.model.inputs import check_length, tokenizer_of
+from unimm.model.inputs import check_length, seen_latents, tokenizer_of
 from unimm.model.memory import row_bytes, that_fit
 from unimm.model.placing import device_of
 from unimm.model.seeing import beside_a_picture
-from unimm.parts import IGNORED, Batch, Image
+from unimm.parts import Batch, Image
 from unimm.request import PASS, passes
 from unimm.text.chat import Rendered, Slots, collate
 from unimm.text.tokenizer import special_ids
@@ -39,14 +39,14 @@ class Reading:
 
 
 class PromptRows:
-    """One row per prompt, with a place for one picture, into which candidates are put."""
+    """One row per prompt; its last picture is a place into which candidates are put."""
 
     def __init__(self, model: UniMM, rows: Sequence[Rendered], spare: int) -> None:
-        """Cut each row before its picture.
+        """Cut each row before its last picture.
 
         Args:
             model: whose LLM reads them.
-            rows: P rows with one run each.
+            rows: P rows; what other pictures are in them carry latents.
             spare: bytes that a pass may take.
 
         Raises:
@@ -54,19 +54,22 @@ class PromptRows:
         """
         check_length(model, max(len(row.ids) for row in rows))
         self.model, self.spare = model, spare
-        self._begins = [tuple(row.ids[: row.runs[0].start]) for row in rows]
+        begins = {_key(begin): begin for begin in map(_begin, rows)}
+        places = {key: place for place, key in enumerate(begins)}
+        self._begins, self._places = list(begins.values()), [places[_key(_begin(row))] for row in rows]
         self._rests = [_rest(row) for row in rows]
-        self._read: tuple[tuple, Beginnings] | None = None
+        self._read: tuple[list[int], Beginnings] | None = None
         longest, llm = max(len(row.ids) for row in rows), model.config.settings.llm
         self.room = llm.context - longest
         self.together = min(PASS, that_fit(spare, row_bytes(llm, longest, model.dtype.itemsize)))
 
     def read(self, latents: Tensor, owners: Sequence[int]) -> Reading:
         """Read M pictures (latents [M N C] as they are seen), each in the row of its owner, a prompt."""
-        begins = [self._begins[owner] for owner in owners]
-        beginnings, places = self._beginnings(tuple(dict.fromkeys(begins)))
+        places = [self._places[owner] for owner in owners]
+        needed = list(dict.fromkeys(places))
+        beginnings = self._beginnings(needed)
         device = beginnings.lengths.device
-        branches = beginnings.branch(torch.tensor([places[begin] for begin in begins], device=device))
+        branches = beginnings.branch(torch.tensor([needed.index(place) for place in places], device=device))
         batch = self._batch([self._rests[owner] for owner in owners], latents)
         lengths = batch.attention_mask.sum(1)
         with beside_a_picture(self.model):
@@ -83,15 +86,17 @@ class PromptRows:
         """Return embeddings [M 1 D] of tokens [M 1]."""
         return self.model.embed(Batch(ids, ids, torch.ones_like(ids, dtype=torch.bool)))
 
-    def _beginnings(self, begins: tuple[tuple[int, ...], ...]) -> tuple[Beginnings, dict]:
-        """Read different beginnings, unless they are those that were read last."""
-        if self._read is None or self._read[0] != begins:
-            batch = self._batch([Rendered(list(begin), [IGNORED] * len(begin)) for begin in begins])
+    def _beginnings(self, places: list[int]) -> Beginnings:
+        """Read different beginnings, by their places, unless they are those that were read last."""
+        if self._read is None or self._read[0] != places:
+            begins = [self._begins[place] for place in places]
+            seen = [part for begin in begins for part in begin.images]
+            batch = self._batch(begins, seen_latents(self.model, seen) if seen else None)
             lengths = batch.attention_mask.sum(1)
             embeds = self.model.embed(batch, rounds=self.model.profile.rounds_embeddings)
             with beside_a_picture(self.model):
-                self._read = begins, Beginnings(self.model.llm, embeds, lengths)
-        return self._read[1], {begin: place for place, begin in enumerate(begins)}
+                self._read = places, Beginnings(self.model.llm, embeds, lengths)
+        return self._read[1]
 
     def _batch(self, rows: Sequence[Rendered], latents: Tensor | None = None) -> Batch:
         device, dtype = device_of(self.model.llm), self.model.dtype
@@ -99,8 +104,19 @@ class PromptRows:
         return collate(rows, pad, None if latents is None else latents.to(device, dtype)).to(device)
 
 
+def _begin(row: Rendered) -> Rendered:
+    """Return a row up to its last picture."""
+    start = row.runs[-1].start
+    return Rendered(row.ids[:start], row.labels[:start], row.runs[:-1], row.images[:-1])
+
+
+def _key(begin: Rendered) -> tuple:
+    """Return what is the same for beginnings that are the same."""
+    return *begin.ids, *(id(part) for part in begin.images)
+
+
 def _rest(row: Rendered) -> Rendered:
-    """Return a row from its picture on; the picture's place is a seen one."""
-    (slots,) = row.runs
+    """Return a row from its last picture on; the picture's place is a seen one."""
+    slots = row.runs[-1]
     start = slots.start
     return Rendered(row.ids[start:], row.labels[start:], [Slots(0, slots.length, False)], [Image()])
