@@ -9,6 +9,7 @@ from pathlib import Path
 from unimm.training.joint import TalkData, TalkStage, talk_rows
 from unimm.training.learner import Learner, describe, export, product_of
 from unimm.training.recipe import TrainRecipe
+from unimm.training.world_rows import check_flow
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,9 @@ class FinetuneRecipe:
     noise_draws: int = 4
     flow_weight: float = 2.0
     profile: str = "standard"  # whose labels are trained on; "reference": newlines and turn marks too
+
+    def __post_init__(self) -> None:
+        check_flow(self.noise_draws, self.flow_weight)
 
 
 class FinetuneStage(TalkStage):

@@ -11,6 +11,7 @@ from unimm.tables import expect_known
 from unimm.training.joint import DrawingSide, TalkData, TalkStage, talk_groups, talk_rows
 from unimm.training.opening import open_model
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
+from unimm.training.world_rows import check_flow
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class InstructRecipe:
 
     def __post_init__(self) -> None:
         expect_known("trains", self.trains, TRAINED)
+        check_flow(self.noise_draws, self.flow_weight)
 
 
 TRAINED: dict[str, tuple[str, ...] | None] = {"all": None, "projector": ("projector",)}

@@ -25,7 +25,7 @@ from unimm.training.pictures import save_grid
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
 from unimm.training.sharding import fill, gathered
 from unimm.training.source_rows import source_rows
-from unimm.training.world_rows import Recipe, Rows, TalkData, world_rows
+from unimm.training.world_rows import Recipe, Rows, TalkData, check_flow, world_rows
 from unimm.weights.shards import stored_tensors
 
 _SAMPLE_PROMPTS = (
@@ -61,6 +61,9 @@ class JointRecipe:
     profile: str = "standard"  # whose labels are trained on; "reference": newlines and turn marks too
     drawing: DrawingSide = DrawingSide()
     gradient_checkpointing: bool = False  # compute blocks again for gradients: less memory, more time
+
+    def __post_init__(self) -> None:
+        check_flow(self.noise_draws, self.flow_weight)
 
 
 @dataclass

@@ -19,6 +19,8 @@ from unimm.latents.pixels import resize_pixels
 from unimm.model.profile import profile_named
 from unimm.model.unimm import UniMM
 from unimm.parts import Batch
+from unimm.request import positive
+from unimm.tables import expect_known
 from unimm.text.chat import Rendered, collate, label_marks, opened, render
 from unimm.text.tokenizer import special_ids
 from unimm.training.latents import cached_latents
@@ -43,9 +45,10 @@ class TalkData:
     latents_kind: str = "bf16"  # of `cache.KINDS`: how the latents are kept
 
     def __post_init__(self):
+        if not self.pattern:
+            raise ValueError(f"data.pattern: expected one or more of {', '.join(TALKS)}, got none")
         for kind in self.pattern:
-            if kind not in TALKS:
-                raise ValueError(f"pattern: unknown kind {kind!r} (known: {', '.join(TALKS)})")
+            expect_known("data.pattern", kind, TALKS)
         if (self.pictures is None) == (not self.sources):
             got = "neither" if self.pictures is None else "both"
             raise ValueError(f"data: expected either pictures (of the world) or sources, got {got}")
@@ -55,6 +58,19 @@ class TalkData:
             raise ValueError("data.packing: expected false with pictures, whose rows are full, got true")
         if self.row_length < 1:
             raise ValueError(f"data.row_length: expected 1 or more, got {self.row_length}")
+        if not self.context_noise >= 0:
+            raise ValueError(f"data.context_noise: expected 0 or more, got {self.context_noise}")
+
+
+def check_flow(noise_draws: int, flow_weight: float) -> None:
+    """Refuse numbers with which there is no flow loss, or one that grows.
+
+    Raises:
+        ValueError: no draws, or a weight below 0.
+    """
+    positive("noise_draws", noise_draws)
+    if not flow_weight >= 0:
+        raise ValueError(f"flow_weight: expected 0 or more, got {flow_weight}")
 
 
 class Rows(Protocol):
