@@ -108,6 +108,24 @@ def test_what_a_stage_counts_goes_on_over_the_parts_of_a_run(tmp_path):
         assert record["mfu"] == pytest.approx(1e6 * record["samples_per_second"] / 1e12, rel=0.01)
 
 
+def test_rates_are_of_the_part_of_a_run_that_measured_them(tmp_path):
+    """Time before a checkpoint counts for losses' samples, and not for what was read after it."""
+
+    class Measured(ToyStage):
+        def amounts(self, batch):
+            return {"tokens": batch["x"].numel()}
+
+    train(toy_recipe(tmp_path, 3, time_limit_minutes=1e-9), Measured())
+    path = checkpoint.latest(tmp_path) / "state.json"
+    state = json.loads(path.read_text())
+    assert state["interval_steps"] == 1
+    path.write_text(json.dumps({**state, "interval_seconds": 1e6}))
+    train(toy_recipe(tmp_path, 3), Measured())
+    (record,) = read_metrics(tmp_path)
+    assert record["samples_per_second"] < 1
+    assert record["tokens_per_second"] > 1
+
+
 def test_the_best_checkpoint_stays(tmp_path):
     train(toy_recipe(tmp_path, 9, checkpoint_every=3, keep_last=1, keep_best="-loss"), ToyStage())
     losses = {record["step"]: record["loss"] for record in read_metrics(tmp_path)}

@@ -56,3 +56,27 @@ def test_who_did_the_fewest_steps_is_furthest_behind():
     pair[0].step = 6
     pair[0]._tell()
     assert pair[0].furthest_behind().startswith("rank 1 on ")
+
+
+def test_a_rank_that_fails_stops_the_others_with_its_error(left, capsys):
+    store = dist.HashStore()
+    pair = [Watch(store, rank, 2, patience_seconds=0.4).start() for rank in range(2)]
+    pair[1].explain(ValueError("row 7: expected text"))
+    pair[1].close()
+    wait_for(lambda: left)
+    assert left == [EXIT_CODE], "the one that failed goes on to raise its error"
+    said = capsys.readouterr().err
+    assert said.startswith("rank 0 stops: rank 1 on ")
+    assert "0 steps done): ValueError: row 7: expected text; run it again" in said
+
+
+def test_an_error_that_another_rank_caused_says_so():
+    store = dist.HashStore()
+    pair = [Watch(store, rank, 2, patience_seconds=60) for rank in range(2)]
+    pair[1].step = 3
+    pair[1]._tell()
+    first, second = RuntimeError("out of memory"), RuntimeError("Connection closed by peer")
+    pair[1].explain(first)
+    pair[0].explain(second)
+    assert first.__notes__[0].startswith("furthest behind is rank 0 on ")
+    assert ", 3 steps done): RuntimeError: out of memory" in second.__notes__[0]

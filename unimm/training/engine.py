@@ -48,7 +48,7 @@ def deepspeed_config(recipe: TrainRecipe, world: int) -> dict[str, Any]:
         zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
     return {
         "train_batch_size": recipe.batch_size,
-        "train_micro_batch_size_per_gpu": recipe.batch_size // (world * recipe.accumulation),
+        "train_micro_batch_size_per_gpu": recipe.micro_batch(world),
         "gradient_accumulation_steps": recipe.accumulation,
         "gradient_clipping": recipe.optim.clip or 0.0,
         "zero_optimization": zero,
@@ -198,10 +198,10 @@ class DeepSpeedEngine:
         """Wait for all ranks at the end: who leaves first may take down what the others still use."""
         torch.distributed.barrier()
 
-    def explain(self, error: RuntimeError) -> None:
-        """Say of an error, which may be that ranks waited in vain, who is furthest behind."""
+    def explain(self, error: Exception) -> None:
+        """Tell the other ranks of an error; or say in it who failed before, or is furthest behind."""
         if self.watch is not None:
-            error.add_note(f"furthest behind is {self.watch.furthest_behind()}")
+            self.watch.explain(error)
 
     def close(self) -> None:
         if self.watch is not None:

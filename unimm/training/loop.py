@@ -22,7 +22,7 @@ from unimm import config as config_file
 from unimm.training import checkpoint
 from unimm.training.identity import expect_same, identity
 from unimm.training.log import MetricLog
-from unimm.training.meter import Meter, rates
+from unimm.training.meter import Meter
 from unimm.training.optim import lr_factor
 from unimm.training.plain import PlainEngine, set_modes
 from unimm.training.prefetch import prefetch
@@ -75,7 +75,7 @@ def train(recipe: TrainRecipe, stage: Stage, config: Any = None) -> Result:
         result = _Loop(recipe, stage, engine, run, found, config).run_all()
         engine.finish()
         return result
-    except RuntimeError as error:
+    except Exception as error:
         engine.explain(error)
         raise
     finally:
@@ -108,12 +108,7 @@ class _Loop:
 
     def __init__(self, recipe: TrainRecipe, stage: Stage, engine, run: Path, found: Path | None, config: Any):
         self.recipe, self.stage, self.engine, self.run = recipe, stage, engine, run
-        self.micro_batch, rest = divmod(recipe.batch_size, engine.world * recipe.accumulation)
-        if rest:
-            raise ValueError(
-                "batch_size: expected a multiple of ranks x accumulation = "
-                f"{engine.world} x {recipe.accumulation}, got {recipe.batch_size}"
-            )
+        self.micro_batch = recipe.micro_batch(engine.world)
         self.state, self.saved_step, self.metrics = State(), -1, {}
         if found is not None:
             saved = checkpoint.read_state(found)
@@ -200,6 +195,7 @@ class _Loop:
             state.advance(recipe.batch_size, sums)
         now = time.monotonic()
         state.add_seconds(now - self.mark)
+        self.meter.seconds += now - self.mark
         self.mark = now
 
     def _check_skipped(self) -> None:
@@ -253,7 +249,7 @@ class _Loop:
             "samples": state.samples,
             "seconds": round(state.seconds, 3),
             "samples_per_second": round(state.interval_steps * recipe.batch_size / seconds, 2),
-            **rates(self.engine.mean(self.meter.take()), seconds, world),
+            **self.meter.rates(self.engine.mean, world),
             **losses,
             "lr": recipe.optim.lr * lr_factor(state.step - 1, recipe.num_steps, recipe.optim),
             "grad_norm": float(self.norm),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -21,7 +21,9 @@ from NVIDIA's data sheets. The first that fits counts."""
 
 
 class Meter:
-    """Sums up what batches hold since the last line of metrics.
+    """Sums up what batches hold since the last line of metrics, or since this part of the run began.
+
+    Whoever adds batches adds to `seconds` the time that they took.
 
     A stage may say how much that is: `amounts(batch)`, numbers by name such as images and tokens, and
     `flops(batch)`, the floating-point operations of the model for it, forward and backward, without what is
@@ -29,7 +31,7 @@ class Meter:
     """
 
     def __init__(self, recipe: TrainRecipe, stage: Stage, device: torch.device):
-        self._stage, self._sums = stage, Counter()
+        self._stage, self._sums, self.seconds = stage, Counter(), 0.0
         counts = hasattr(stage, "flops")
         self._peak = (recipe.peak_tflops or peak_tflops(device, recipe.precision)) if counts else None
 
@@ -40,16 +42,17 @@ class Meter:
         if self._peak is not None:
             self._sums["mfu"] += float(self._stage.flops(batch)) / (self._peak * 1e12)
 
-    def take(self) -> dict[str, float]:
-        """Return the sums over this rank's batches, and begin anew: each over seconds is a rate."""
-        taken, self._sums = dict(self._sums), Counter()
-        return taken
+    def rates(self, mean: Callable[[dict[str, float]], Mapping[str, float]], world: int) -> dict[str, float]:
+        """Return what all ranks took in per second, and of "mfu" a device's part; begin anew.
 
-
-def rates(amounts: Mapping[str, float], seconds: float, world: int) -> dict[str, float]:
-    """Return what all ranks took in per second, of what one did in the mean; of "mfu" a device's part."""
-    each = {name: amount * (1 if name == "mfu" else world) / seconds for name, amount in amounts.items()}
-    return {name: float(f"{rate:.5g}") for name, rate in each.items()}
+        Args:
+            mean: of numbers by name over the ranks.
+            world: how many ranks there are.
+        """
+        amounts, seconds = mean(dict(self._sums)), max(self.seconds, 1e-9)
+        self._sums, self.seconds = Counter(), 0.0
+        each = {name: amount * (1 if name == "mfu" else world) / seconds for name, amount in amounts.items()}
+        return {name: float(f"{rate:.5g}") for name, rate in each.items()}
 
 
 def peak_tflops(device: torch.device, precision: str) -> float | None:

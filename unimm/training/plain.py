@@ -109,7 +109,7 @@ class PlainEngine:
     def finish(self) -> None:
         """Nobody to wait for."""
 
-    def explain(self, error: RuntimeError) -> None:
+    def explain(self, error: Exception) -> None:
         """Nothing to add: there are no others."""
 
     def close(self) -> None:

@@ -143,6 +143,20 @@ class TrainRecipe:
                 "cannot compile, got True; or use a lower stage"
             )
 
+    def micro_batch(self, world: int) -> int:
+        """Return the samples of one forward pass on one of `world` ranks.
+
+        Raises:
+            ValueError: it is no whole number.
+        """
+        pieces = world * self.accumulation
+        if self.batch_size % pieces:
+            raise ValueError(
+                f"batch_size: expected a multiple of ranks x accumulation = {world} x {self.accumulation} = "
+                f"{pieces}, got {self.batch_size}"
+            )
+        return self.batch_size // pieces
+
 
 def _positive(name: str, value: float) -> None:
     if not value > 0:

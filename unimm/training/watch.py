@@ -2,8 +2,9 @@
 
 Every rank tells the others that it lives, through the store by which they met, from a thread of its own; each
 listens to the next. A rank that was killed, frozen, or whose machine is gone falls silent; whoever listens to
-it says so to all, and all leave. A rank that lives and waits for nothing cannot be told from a slow one: for
-that there is the time limit of the collectives, after which `furthest_behind` says who is missing.
+it says so to all, and all leave. A rank that fails says so itself. One that lives and waits for nothing
+cannot be told from a slow one: for that there is the time limit of the collectives, after which
+`furthest_behind` says who is missing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ LONGEST_INTERVAL = 5.0  # seconds between two signs of life
 
 
 class Watch:
-    """Tells that this rank lives, and listens to the next."""
+    """Tells that this rank lives or failed, and listens to the next."""
 
     def __init__(self, store: Any, rank: int, world: int, patience_seconds: float):
         self.store, self.rank, self.world, self.patience = store, rank, world, patience_seconds
@@ -43,6 +44,24 @@ class Watch:
         self._thread.join()
         try:
             self.store.set(f"{PREFIX}/{self.rank}", json.dumps({"gone": True}))
+        except RuntimeError:  # the first rank keeps the store, and may have left before
+            return
+
+    def explain(self, error: Exception) -> None:
+        """Tell all ranks that this one failed; or, where one failed before, add that to the error.
+
+        A RuntimeError may be that ranks waited in vain: it also says who is furthest behind.
+        """
+        self._done.set()  # its own error is not to be answered by its own thread
+        try:
+            if verdict := self._verdict():
+                error.add_note(verdict)
+                return
+            if isinstance(error, RuntimeError):
+                error.add_note(f"furthest behind is {self.furthest_behind()}")
+            told = "; ".join([str(error), *getattr(error, "__notes__", ())])
+            failed = described(self.rank, self._heard(self.rank))
+            self.store.set(f"{PREFIX}/verdict", f"{failed}: {type(error).__name__}: {told}")
         except RuntimeError:  # the first rank keeps the store, and may have left before
             return
 
@@ -68,7 +87,7 @@ class Watch:
             elif not verdict and time.monotonic() - since > self.patience:
                 verdict = f"{described(followed, sign)}: not heard from for {self.patience:.0f} s"
                 self.store.set(f"{PREFIX}/verdict", verdict)
-            if verdict:
+            if verdict and not self._done.is_set():
                 self._leave(verdict)
                 return
 

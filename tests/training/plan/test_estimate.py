@@ -67,7 +67,7 @@ def test_a_dit_that_draws_nothing_costs_nothing():
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_both_numbers():
-    with pytest.raises(ValueError, match="multiple of 3 GPUs x accumulation 1 = 3, got 32"):
+    with pytest.raises(ValueError, match="multiple of ranks x accumulation = 3 x 1 = 3, got 32"):
         estimated(gpus=3)
     with pytest.raises(ValueError, match="zero_stage=2"):
         estimated(replace(RECIPE, deepspeed=None), gpus=2)

@@ -133,13 +133,7 @@ def micro_batch(recipe: TrainRecipe, gpus: int) -> int:
             f"train.deepspeed: expected a ZeRO stage for {gpus} GPUs, got none; "
             "add train.deepspeed.zero_stage=2"
         )
-    pieces = gpus * recipe.accumulation
-    if recipe.batch_size % pieces:
-        raise ValueError(
-            f"train.batch_size: expected a multiple of {gpus} GPUs x accumulation {recipe.accumulation} = "
-            f"{pieces}, got {recipe.batch_size}"
-        )
-    return recipe.batch_size // pieces
+    return recipe.micro_batch(gpus)
 
 
 class Run(Protocol):
