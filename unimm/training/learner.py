@@ -42,7 +42,7 @@ class Learner:
     start: str  # "tiny", a model folder or a hub id
     trains: str | None = None  # a row of TRAINS; null where an adapter learns
     adapter: AdapterSettings | None = None  # null trains the rooms themselves
-    llm_bits: Literal[4, 8] | None = None  # of the frozen LLM (QLoRA), through bitsandbytes
+    llm_bits: Literal[4, 8] | None = None  # of the LLM beside an adapter (QLoRA), by bitsandbytes
     matrices: Literal["adamw", "muon"] = "adamw"  # optimiser of the weights inside, where no adapter learns
 
     def __post_init__(self) -> None:
@@ -53,10 +53,11 @@ class Learner:
             )
         if self.trains is not None:
             pick("learner.trains", self.trains, TRAINS)
-        if self.llm_bits is not None and self.trains in ("talking", "both"):
+        if self.llm_bits is not None and self.adapter is None:
             raise ValueError(
-                f"learner: llm_bits {self.llm_bits} freezes the LLM and trains {self.trains!r} changes it; "
-                "use an adapter, or leave llm_bits out"
+                f"learner: llm_bits {self.llm_bits} needs an adapter, which is written alone, got "
+                f"trains={self.trains!r}, whose model would be written with an LLM of few bits; use an "
+                "adapter, or leave llm_bits out"
             )
         if self.adapter is not None and self.matrices != "adamw":
             raise ValueError(f"learner.matrices: expected adamw with an adapter, got {self.matrices}")

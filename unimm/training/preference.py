@@ -39,7 +39,7 @@ class PreferenceRecipe:
             raise ValueError(f"beta: expected a positive number, got {self.beta}")
         if self.noise_draws < 1:
             raise ValueError(f"noise_draws: expected 1 or more, got {self.noise_draws}")
-        if self.anchor < 0:
+        if not self.anchor >= 0:
             raise ValueError(f"anchor: expected 0 or more, got {self.anchor}")
         if (self.make is None) != self.pairs.endswith(".jsonl"):
             raise ValueError(

@@ -42,7 +42,7 @@ class RewardRecipe:
         for name in ("noise_draws", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
-        if self.kl < 0:
+        if not self.kl >= 0:
             raise ValueError(f"kl: expected 0 or more, got {self.kl}")
 
 
