@@ -62,7 +62,7 @@ class MakePairs:
                 f"make.candidates: expected {2 * self.pairs_per_prompt} or more for pairs_per_prompt "
                 f"{self.pairs_per_prompt}, got {self.candidates}"
             )
-        if self.margin < 0:
+        if not self.margin >= 0:
             raise ValueError(f"make.margin: expected 0 or more, got {self.margin}")
 
 
@@ -150,7 +150,8 @@ def _make(model: UniMM, make: MakePairs, reward: Reward, folder: Path, start: in
 def _pair(where: str, row: dict, folder: Path) -> Pair:
     values = [row.get(name) for name in ("prompt", "chosen", "rejected")]
     if not all(isinstance(value, str) and value.strip() for value in values):
-        raise ValueError(f"{where}: expected texts prompt, chosen and rejected, got {sorted(row)}")
+        told = json.dumps(row, ensure_ascii=False)[:200]
+        raise ValueError(f"{where}: expected texts prompt, chosen and rejected, got {told}")
     pair = Pair(values[0], folder / values[1], folder / values[2])
     if pair.chosen.resolve() == pair.rejected.resolve():
         raise ValueError(f"{where}: expected two pictures, got {values[1]!r} as chosen and as rejected")

@@ -93,12 +93,16 @@ def json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a line that is no JSON object.
+        ValueError: no text in UTF-8, or a line that is no JSON object.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8, could not read it ({error})") from None
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
