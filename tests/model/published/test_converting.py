@@ -20,7 +20,10 @@ from tests.model.published.official import (
 from tests.model.small import small_model, small_settings
 from unimm.model import UniMM
 from unimm.model.published.converting import KEPT, Options, convert
+from unimm.model.verifying.calibrated import conditions_of, save_calibrations, weights_mark
 from unimm.text.tokenizer import load_qwen_tokenizer
+from unimm.verify.calibration import Calibration
+from unimm.verify.calibrations import FILE, Calibrations
 
 DRAW = {"num_inference_steps": 2, "seed": 1, "output_type": "latent"}
 
@@ -154,6 +157,18 @@ def test_parameters_are_cast_and_nothing_else(tmp_path):
     decoder = torch.load(tmp_path / "half" / "decoder" / "model.pt")
     assert {x.dtype for n, x in decoder.items() if n != "decoder_pos_embed"} == {torch.bfloat16}
     assert UniMM.from_pretrained(tmp_path / "half").dtype == torch.float32
+
+
+def test_calibrations_go_along_both_ways(tmp_path):
+    made = make_official(tmp_path / "made")
+    model = UniMM.from_pretrained(made.folder, **made.parts)
+    maps = {"p_yes": Calibration("isotonic", (0.0, 1.0), (0.1, 0.9), 9, {})}
+    measured = Calibrations(maps, weights_mark(model.stored_state()), conditions_of(model))
+    save_calibrations(made.folder, measured)
+    ours, theirs = round_trip(made, tmp_path, dtype=torch.bfloat16)
+    for folder in (ours, theirs):
+        assert UniMM.from_pretrained(folder).calibrations == measured
+    assert FILE not in convert(made.folder, tmp_path / "again", parts=made.parts).left_out
 
 
 def test_a_model_that_never_was_theirs_is_written_if_it_fits(tmp_path):

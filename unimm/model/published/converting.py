@@ -26,7 +26,9 @@ from unimm.model.published.origin import PATH_FIELD
 from unimm.model.published.parts import is_published
 from unimm.model.published.writing import published_files
 from unimm.model.unimm import UniMM
+from unimm.model.verifying.calibrated import save_calibrations
 from unimm.tables import pick
+from unimm.verify.calibrations import FILE, read_calibrations
 from unimm.weights.folder import DIFFUSERS_STEM, MAX_SHARD_BYTES, save_folder, write_json
 from unimm.weights.scale_rae_decoder import WEIGHTS
 from unimm.weights.whole import save_whole
@@ -96,7 +98,13 @@ def convert(
     if Path(target).resolve() == folder.resolve():
         raise ValueError(f"{target}: expected another folder than the one that is read")
     counts: list[Tensor] = []
-    save_whole(lambda partial: write(opened, partial, options or Options(), counts.append), target)
+    calibrations = read_calibrations(folder / FILE)  # of these weights, whatever they are called
+
+    def write_all(partial: Path) -> None:
+        write(opened, partial, options or Options(), counts.append)
+        save_calibrations(partial, calibrations)
+
+    save_whole(write_all, target)
     kind = next(name for name, each in WRITERS.items() if each is write)
     nbytes = sum(x.nbytes for x in counts)
     return Converted(
@@ -107,7 +115,7 @@ def convert(
 def _left_out(folder: Path, opened: Opened) -> tuple[str, ...]:
     """Return the files directly in a folder that nothing was read from."""
     statistics = (getattr(opened.config, "scale_rae", None) or {}).get("config", {}).get(PATH_FIELD) or ""
-    read = {"config.json", KEPT, Path(statistics).name, *TOKENIZER_FILES}
+    read = {"config.json", KEPT, FILE, Path(statistics).name, *TOKENIZER_FILES}
     names = (path.name for path in folder.iterdir() if path.is_file())
     return tuple(sorted(name for name in names if name not in read and ".safetensors" not in name))
 
