@@ -225,6 +225,7 @@ def build_optim():
             {"adversary": {**ADVERSARY, "adversarial_from": 3}, "epoch_samples": 12},
             r"train.num_steps = 4, got step 6 \(3 epochs\)",
         ),
+        ({"epoch_samples": 2}, "losses.epoch_samples: expected train.batch_size = 6 or more, got 2"),
         ({"adversary": {**ADVERSARY, "backbone": "dino"}}, "DINO's file"),
         ({"perceptual": {"backbone": "lpips_vgg"}}, "torchvision's file"),
         ({"perceptual": {"weights": "vgg.pth"}}, "null for backbone 'encoder'"),

@@ -77,11 +77,16 @@ class PictureLosses:
         return math.ceil(start * per_epoch)
 
     def check(self, train: TrainRecipe) -> None:
-        """Refuse starts that the run never reaches, and an engine that takes parameters apart.
+        """Refuse epochs without a step, starts that are never reached, engines that take parameters apart.
 
         Raises:
             ValueError: with both numbers.
         """
+        if self.epoch_samples is not None and self.epoch_samples < train.batch_size:
+            raise ValueError(
+                f"losses.epoch_samples: expected train.batch_size = {train.batch_size} or more, got "
+                f"{self.epoch_samples}: an epoch without a step would start everything at once"
+            )
         starts = {"perceptual.start": self.perceptual.start}
         if self.adversary is not None:
             starts["adversary.discriminator_from"] = self.adversary.discriminator_from

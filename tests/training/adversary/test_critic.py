@@ -210,6 +210,11 @@ def test_timm_builds_the_same_network(dino):
         ),
         ({"weights": "x.pth"}, "adversary.weights: expected null for backbone tiny"),
         ({"weight": 0}, "adversary.weight: expected a number above 0, got 0"),
+        ({"sizes": SMALL}, "adversary.sizes: expected none for backbone tiny.*is adversary.kernel"),
+        (
+            {"backbone": "dino", "weights": "x.pth", "sha256": "12345678", "kernel": 9},
+            "adversary.kernel: expected none for backbone dino, got 9.*adversary.sizes.kernel",
+        ),
     ],
 )
 def test_an_adversary_that_cannot_be_is_refused(change, message):

@@ -30,7 +30,7 @@ class AdversaryRecipe:
     """
 
     optim: OptimRecipe  # of the discriminator; its schedule is counted in its own updates
-    discriminator_from: float  # its first update follows this many of the other network
+    discriminator_from: float  # the first step, counted from 0, after which it is trained
     adversarial_from: float  # the other network hears of it from here on
     backbone: Literal["dino", "tiny"] = "dino"  # tiny: the built-in encoder; its losses are called @tiny
     weights: str | None = None  # DINO's file
@@ -51,6 +51,16 @@ class AdversaryRecipe:
                 "adversary.adversarial_from: expected discriminator_from "
                 f"= {self.discriminator_from} (0 or more) or later, got {self.adversarial_from}: "
                 "an untrained discriminator has nothing to say"
+            )
+        if self.backbone == "tiny" and self.sizes != DiscriminatorConfig():
+            raise ValueError(
+                "adversary.sizes: expected none for backbone tiny, whose encoder has its own, got "
+                f"{self.sizes}; the span of its heads is adversary.kernel"
+            )
+        if self.backbone == "dino" and self.kernel != 3:
+            raise ValueError(
+                f"adversary.kernel: expected none for backbone dino, got {self.kernel}; "
+                "the span of its heads is adversary.sizes.kernel"
             )
         given = {"weights": self.weights, "sha256": self.sha256}
         for name, value in given.items():
