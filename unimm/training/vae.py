@@ -66,16 +66,19 @@ class VAERecipe:
     pictures: Pictures | None = None  # of the world
     data: PhotographSettings | None = None  # in place of pictures: files
     start: str | None = None  # a VAE's folder to go on from; null begins at random
-    losses: PictureLosses = field(  # perceptual.backbone "encoder" means nothing here: there is none
-        default_factory=lambda: PictureLosses(PerceptualRecipe(backbone="tiny"))
-    )
-    kl_weight: float = 1e-6  # of the divergence summed over a picture's latents, as Rombach et al.
+    losses: PictureLosses = field(default_factory=lambda: PictureLosses(PerceptualRecipe(backbone="tiny")))
+    kl_weight: float = 1e-6  # of a picture's divergence beside its error, both summed: Rombach et al.
     measured_pictures: int = 2_000  # whose latents give the shift and scale that the product is told
 
     def __post_init__(self) -> None:
         if not self.kl_weight >= 0:
             raise ValueError(f"kl_weight: expected 0 or more, got {self.kl_weight}")
         check_one(self.pictures, self.data)
+        if self.losses.perceptual.backbone == "encoder":
+            raise ValueError(
+                "losses.perceptual.backbone: expected 'tiny' or lpips, as this stage has no encoder, got "
+                "'encoder'"
+            )
         size = (self.pictures or self.data).pixels
         if self.vae.image_size != size:
             raise ValueError(f"vae.image_size: expected the pictures' {size}, got {self.vae.image_size}")
@@ -118,7 +121,9 @@ class VAEStage:
         nats = divergence(mean, std).mean()
         shown = vae(vae.draw(mean, std, generator))
         losses = self.modules["losses"](shown, batch, vae.tower.decoder.conv_out.weight, generator)
-        return losses | {"loss": losses["loss"] + self.recipe.kl_weight * nats, "kl": nats}
+        # The other terms are means over a picture's numbers; theirs are sums.
+        regular = self.recipe.kl_weight * nats / batch[0].numel()
+        return losses | {"loss": losses["loss"] + regular, "kl": nats}
 
     def after_update(self, seen: list[tuple[Tensor, torch.Generator]]) -> dict[str, Tensor]:
         """Train the discriminator on what the VAE, just updated, makes of its posterior's means."""
