@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from unimm.data.mixture import Mixture, ShardOrder
+from unimm.data.talks import InOrder
 
 ROWS = (5, 0, 7, 3, 9, 1)
 
@@ -76,6 +77,18 @@ def test_a_source_goes_through_an_epoch_before_the_next_begins():
         epochs = places.epoch[places.source == source]
         for epoch in range(int(epochs.max())):
             assert sorted(rows[epochs == epoch].tolist()) == list(range(count))
+
+
+def test_a_source_keeps_its_own_order_among_others():
+    sources = [InOrder((700, 500)), ShardOrder((10,) * 300, 0, 2)]
+    places = Mixture(sources, (2, 3), 5).locate(np.arange(5000))
+    for number, source in enumerate(sources):
+        chosen = places.source == number
+        shard, row, epoch = source.locate(np.arange(chosen.sum()))
+        for found, expected in zip(
+            (places.shard, places.row, places.epoch), (shard, row, epoch), strict=True
+        ):
+            np.testing.assert_array_equal(found[chosen], expected)
 
 
 def test_far_positions_cost_no_more_and_stay_exact():

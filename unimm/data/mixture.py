@@ -150,13 +150,11 @@ class Mixture:
         blocks, places = np.divmod(positions, self._block)
         source, own = np.empty_like(positions), np.empty_like(positions)
         for block in np.unique(blocks):
-            chosen = blocks == block
-            slots = permute(places[chosen], self._block, self.seed, int(block))
-            before, after = self._taken(int(block)), self._taken(int(block) + 1)
-            ends = np.cumsum(after - before)
-            source[chosen] = np.searchsorted(ends, slots, side="right")
-            firsts = ends - (after - before)
-            own[chosen] = before[source[chosen]] + slots - firsts[source[chosen]]
+            chosen, before = blocks == block, self._taken(int(block))
+            counts = tuple((self._taken(int(block) + 1) - before).tolist())
+            takers, earlier = _turns_in(counts, self.seed, int(block))
+            source[chosen] = takers[places[chosen]]
+            own[chosen] = before[source[chosen]] + earlier[places[chosen]]
         return source, own
 
     def _taken(self, blocks: int) -> np.ndarray:
@@ -167,3 +165,18 @@ class Mixture:
         """
         sums = [share * blocks * self._block // SCALE for share in self._shares]
         return np.diff(np.array([0, *sums], dtype=np.int64))
+
+
+@lru_cache(maxsize=8)
+def _turns_in(counts: tuple[int, ...], seed: int, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return whose turn it is at each place of a block, and how many turns it had there before; both int32.
+
+    A source gives its samples in its own order: a stream is read from front to back, and of shards that
+    stand together only a few are open.
+    """
+    slots = permute(np.arange(sum(counts)), sum(counts), seed, block)
+    takers = np.searchsorted(np.cumsum(counts), slots, side="right").astype(np.int32)
+    earlier = np.empty_like(takers)
+    for number, count in enumerate(counts):
+        earlier[takers == number] = np.arange(count)
+    return takers, earlier
