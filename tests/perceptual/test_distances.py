@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unimm.perceptual import FeatureDistance, load_lpips
+from unimm.perceptual import FeatureDistance
 
 
 def test_equal_pictures_are_no_distance_apart_and_brightness_of_a_feature_is_ignored():
@@ -36,10 +36,3 @@ def test_nothing_to_compare_is_refused():
         FeatureDistance(lambda p: [p])(torch.zeros(1, 3, 4, 4), torch.zeros(2, 3, 4, 4))
     with pytest.raises(ValueError, match="at least one feature map"):
         FeatureDistance(lambda p: [])(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4))
-
-
-def test_lpips_without_weights_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"perceptual\.weights"):
-        load_lpips(None)
-    with pytest.raises(FileNotFoundError, match="no file at"):
-        load_lpips(tmp_path / "vgg.safetensors")

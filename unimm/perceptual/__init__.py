@@ -2,7 +2,6 @@
 
 from unimm.perceptual.features import FeatureDistance
 from unimm.perceptual.gram import gram_distance
-from unimm.perceptual.lpips import load_lpips
 from unimm.perceptual.published import load_published_lpips
 
-__all__ = ["FeatureDistance", "gram_distance", "load_lpips", "load_published_lpips"]
+__all__ = ["FeatureDistance", "gram_distance", "load_published_lpips"]

@@ -1,46 +1,17 @@
-"""The published LPIPS, from weights that the user names; nothing is ever fetched."""
+"""LPIPS as the package `lpips` computes it, for pixels in [0, 1]; `published` says whose weights it has."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from unimm.perceptual.features import expect_pairs
 
 _EPS = 1e-10
 """The package's own, added to the length of a vector."""
-
-
-def load_lpips(weights: str | Path | None, net: str = "vgg") -> nn.Module:
-    """Return the frozen LPIPS distance: `f(pixels, other) -> [B]`, pixels [B 3 Hp Wp] in [0, 1].
-
-    Args:
-        weights: safetensors of a whole `lpips.LPIPS(net=net)` state dict, backbone included.
-        net: "vgg", "alex" or "squeeze", the backbone those weights are of.
-
-    Raises:
-        ValueError: no weights named, or they do not fit.
-        FileNotFoundError: no such file.
-        ImportError: the package `lpips` is not installed.
-    """
-    if weights is None:
-        raise ValueError(
-            "perceptual.weights: LPIPS means nothing without its weights, and they are not fetched; "
-            "name a safetensors file of a whole lpips.LPIPS state dict, or use FeatureDistance"
-        )
-    if not Path(weights).is_file():
-        raise FileNotFoundError(f"perceptual.weights: no file at {weights}")
-    network = network_of(net)
-    try:
-        network.load_state_dict(load_file(weights))
-    except RuntimeError as error:
-        raise ValueError(f"perceptual.weights: {weights} is not LPIPS of {net!r}: {error}") from error
-    return Lpips(network)
 
 
 def network_of(net: str) -> nn.Module:
