@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from unimm.training import checkpoint, saving
 from unimm.training.finite import watching
-from unimm.training.optim import check_states, freeze_and_collect, parameter_groups, set_lr, state_kinds
+from unimm.training.optim import (
+    check_states,
+    freeze_and_collect,
+    parameter_groups,
+    refuse_muon,
+    set_lr,
+    state_kinds,
+)
 from unimm.training.pieces import PieceFile
 from unimm.training.plain import (
     autocast,
@@ -92,11 +99,7 @@ class DeepSpeedEngine:
         for module in stage.modules.values():
             module.to(self.device)
         self.members = freeze_and_collect(stage.modules, stage.groups)
-        if any(member.is_muon for member in self.members):
-            raise ValueError(
-                "groups: expected optimizer adamw under deepspeed, got muon, which needs whole matrices; "
-                "set matrices: adamw"
-            )
+        refuse_muon(self.members)
         set_modes(stage)
         if recipe.compile:
             compile_modules(stage)

@@ -82,6 +82,19 @@ def freeze_and_collect(modules: Mapping[str, nn.Module], groups: Mapping[str, Gr
     return members
 
 
+def refuse_muon(members: Iterable[Member]) -> None:
+    """Refuse parameters that DeepSpeed would take apart from an optimiser that needs them whole.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if any(member.is_muon for member in members):
+        raise ValueError(
+            "groups: expected optimizer adamw under deepspeed, got muon, which needs whole matrices; "
+            "set matrices=adamw"
+        )
+
+
 def _covers(rule: str, name: str) -> bool:
     return name == rule or name.startswith(rule + ".")
 

@@ -10,7 +10,7 @@ import pytest
 from tests.model.small import small_settings
 from unimm.training.joint import talk_groups
 from unimm.training.plan import Assumptions, Device, estimate
-from unimm.training.plan.estimate import remedies
+from unimm.training.plan.estimate import changes_of, merged, remedies
 from unimm.training.plan.workload import Rows, talking
 from unimm.training.recipe import DeepSpeedRecipe, OptimRecipe, TrainRecipe
 
@@ -86,6 +86,32 @@ def test_what_does_not_fit_is_told_what_would():
     assert "train.deepspeed.zero_stage=3" in [said for said, _ in cures]
     hopeless = replace(DEVICE, memory_bytes=GIB)
     assert remedies(run, 4, hopeless, Assumptions()) == []
+
+
+def test_what_would_fit_can_be_run():
+    """Stage 3 is not compiled, and what the recipe offloads already stays offloaded."""
+    offloading = DeepSpeedRecipe(zero_stage=2, offload_optimizer=True, timeout_minutes=3)
+    recipe = replace(RECIPE, deepspeed=offloading, compile=True)
+    changed = {said: one for said, one, _ in changes_of(recipe, 2, again=True, shardable=True)}
+    third = changed["train.deepspeed.zero_stage=3 train.compile=false"]
+    assert third.deepspeed == replace(offloading, zero_stage=3)
+    fourth = changed[
+        "train.deepspeed.offload_parameters=true train.deepspeed.zero_stage=3 train.compile=false"
+    ]
+    assert fourth.deepspeed == replace(offloading, zero_stage=3, offload_parameters=True)
+    both = merged(replace(third, accumulation=4), fourth, recipe)
+    assert (both.accumulation, both.deepspeed, both.compile) == (4, fourth.deepspeed, False)
+
+
+def test_muon_is_planned_in_one_process_only():
+    muon = talking(small_settings(), ROWS, lambda model: talk_groups(model, "muon"))
+    with pytest.raises(ValueError, match="expected optimizer adamw under deepspeed, got muon"):
+        estimate(muon, RECIPE, 2, DEVICE)
+    alone = replace(RECIPE, deepspeed=None)
+    found = estimate(muon, alone, 1, DEVICE)
+    tight = replace(DEVICE, memory_bytes=found.device_total - 1)
+    run = SimpleNamespace(recipe=SimpleNamespace(train=alone, matrices="muon"), workload=muon, again=False)
+    assert not [said for said, _ in remedies(run, 1, tight, Assumptions()) if "deepspeed" in said]
 
 
 def test_a_host_that_is_too_small_is_refused():

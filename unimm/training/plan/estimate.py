@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 
-from unimm.training.optim import freeze_and_collect
+from unimm.training.optim import freeze_and_collect, refuse_muon
 from unimm.training.plan.hardware import Assumptions, Device
 from unimm.training.plan.passes import Pass, peak_bytes
 from unimm.training.plan.states import Kept, kept, largest_gathered
@@ -83,7 +83,8 @@ def estimate(
         again: whether blocks are computed again for gradients.
 
     Raises:
-        ValueError: a batch that does not divide over the devices, or several devices without DeepSpeed.
+        ValueError: a batch that does not divide over the devices, several devices without DeepSpeed, or Muon
+            with it.
     """
     micro = micro_batch(recipe, gpus)
     with torch.device("meta"):
@@ -91,6 +92,8 @@ def estimate(
     with FakeTensorMode(allow_non_fake_inputs=True):
         _take_shape(modules)
         members = freeze_and_collect(modules, workload.groups(modules))
+        if recipe.deepspeed is not None:
+            refuse_muon(members)
         keeps = kept(list(modules.values()), members, recipe, gpus)
         gathered = largest_gathered(list(modules.values())) if _zero(recipe) == 3 else 0
         passes = workload.passes(modules, micro, recipe.precision)
@@ -152,13 +155,14 @@ def remedies(run: Run, gpus: int, device: Device, assumed: Assumptions) -> list[
         return estimate(run.workload, recipe, gpus, device, assumed, again)
 
     first = run.recipe.train
-    changes = list(_changes(first, gpus, run.again))
+    shardable = getattr(run.recipe, "matrices", "adamw") == "adamw"
+    changes = list(changes_of(first, gpus, run.again, shardable))
     alone = [(said, tried(changed, repeats)) for said, changed, repeats in changes]
     if fitting := [(said, found) for said, found in alone if found.fits]:
         return fitting
     recipe, again, told = first, run.again, []
     for said, changed, repeats in changes:
-        recipe, again = _merged(recipe, changed, first), again or repeats
+        recipe, again = merged(recipe, changed, first), again or repeats
         told.append(said)
         found = tried(recipe, again)
         if found.fits:
@@ -166,8 +170,13 @@ def remedies(run: Run, gpus: int, device: Device, assumed: Assumptions) -> list[
     return []
 
 
-def _changes(recipe: TrainRecipe, gpus: int, again: bool) -> Iterator[tuple[str, TrainRecipe, bool]]:
-    """Yield changes, the mildest first: (as it is written, the recipe, whether blocks are computed again)."""
+def changes_of(
+    recipe: TrainRecipe, gpus: int, again: bool, shardable: bool
+) -> Iterator[tuple[str, TrainRecipe, bool]]:
+    """Yield changes, the mildest first: (as it is written, the recipe, whether blocks are computed again).
+
+    Muon, which DeepSpeed does not take, is not shardable.
+    """
     if not again:
         yield "gradient_checkpointing=true", recipe, True
     micro = micro_batch(recipe, gpus)
@@ -176,26 +185,44 @@ def _changes(recipe: TrainRecipe, gpus: int, again: bool) -> Iterator[tuple[str,
         yield f"train.accumulation={number}", replace(recipe, accumulation=number), again
     deepspeed = recipe.deepspeed or DeepSpeedRecipe(zero_stage=0)
     for stage in range(deepspeed.zero_stage + 1, 4) if gpus > 1 else ():
-        changed = replace(deepspeed, zero_stage=stage)
-        yield f"train.deepspeed.zero_stage={stage}", replace(recipe, deepspeed=changed), again
+        yield *_sharded(recipe, zero_stage=stage), again
+    if not shardable:
+        return
     if not deepspeed.offload_optimizer:
-        changed = replace(deepspeed, zero_stage=max(1, deepspeed.zero_stage), offload_optimizer=True)
-        said = "train.deepspeed.offload_optimizer=true"
-        if not deepspeed.zero_stage:
-            said += " train.deepspeed.zero_stage=1"
-        yield said, replace(recipe, deepspeed=changed), again
+        yield *_sharded(recipe, offload_optimizer=True, zero_stage=max(1, deepspeed.zero_stage)), again
+    if not deepspeed.offload_parameters:
+        yield *_sharded(recipe, offload_parameters=True, zero_stage=3), again
 
 
-def _merged(so_far: TrainRecipe, changed: TrainRecipe, first: TrainRecipe) -> TrainRecipe:
+def _sharded(recipe: TrainRecipe, **changes: bool | int) -> tuple[str, TrainRecipe]:
+    """Return changes of the DeepSpeed section as they are written, and the recipe with them."""
+    before = recipe.deepspeed or DeepSpeedRecipe(zero_stage=0)
+    after = replace(before, **changes)
+    compiles = recipe.compile and after.zero_stage < 3
+    said = [
+        f"train.deepspeed.{name}={str(value).lower()}"
+        for name, value in changes.items()
+        if value != getattr(before, name)
+    ]
+    if compiles != recipe.compile:
+        said.append("train.compile=false")
+    return " ".join(said), replace(recipe, deepspeed=after, compile=compiles)
+
+
+def merged(so_far: TrainRecipe, changed: TrainRecipe, first: TrainRecipe) -> TrainRecipe:
     """Return the recipe so far with what `changed` changed of the first."""
     if changed.accumulation != first.accumulation:
         so_far = replace(so_far, accumulation=changed.accumulation)
     if changed.deepspeed == first.deepspeed:
         return so_far
-    before, after = so_far.deepspeed, changed.deepspeed
-    stage = max(after.zero_stage, before.zero_stage if before else 0)
-    offload = after.offload_optimizer or bool(before and before.offload_optimizer)
-    return replace(so_far, deepspeed=DeepSpeedRecipe(zero_stage=stage, offload_optimizer=offload))
+    before, after = so_far.deepspeed or DeepSpeedRecipe(zero_stage=0), changed.deepspeed
+    deepspeed = replace(
+        after,
+        zero_stage=max(after.zero_stage, before.zero_stage),
+        offload_optimizer=after.offload_optimizer or before.offload_optimizer,
+        offload_parameters=after.offload_parameters or before.offload_parameters,
+    )
+    return replace(so_far, deepspeed=deepspeed, compile=so_far.compile and changed.compile)
 
 
 def _take_shape(modules: Mapping[str, nn.Module]) -> None:
