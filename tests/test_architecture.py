@@ -18,7 +18,7 @@ RECIPES = ("train", "eval", "tools")  # run from the repository, not installed
 RECIPE_LINES = 120  # a page or two
 
 FLOORS = (
-    {"shapes", "config", "parts", "request", "files", "tables"},
+    {"shapes", "config", "parts", "request", "files", "loaded", "tables", "whole"},
     {
         "text", "llm", "projector", "connector", "dit", "flow", "latents", "perceptual", "alignment",
         "verify", "weights", "world",

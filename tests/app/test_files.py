@@ -1,8 +1,7 @@
-"""Pictures are written whole or not at all, under names that were checked before the work."""
+"""Pictures of a request: names checked before the work, formats by ending."""
 
 from __future__ import annotations
 
-import errno
 import io
 from pathlib import Path
 
@@ -10,27 +9,6 @@ import pytest
 from PIL import Image
 
 from unimm.app import files
-
-
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    target = tmp_path / "star.png"
-    target.write_bytes(b"old")
-
-    def half_written(self, data):
-        with open(self, "wb") as file:
-            file.write(data[:2])
-        raise OSError(errno.ENOSPC, "No space left on device", str(self))
-
-    monkeypatch.setattr(Path, "write_bytes", half_written)
-    with pytest.raises(OSError, match="No space left"):
-        files.write(target, b"new picture")
-    assert target.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_write_takes_text_and_bytes(tmp_path):
-    assert files.write(tmp_path / "page.html", "é").read_text(encoding="utf-8") == "é"
-    assert files.write(tmp_path / "page.html", b"e").read_bytes() == b"e"
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [(".png", "PNG"), (".JPG", "JPEG"), (".webp", "WEBP")])

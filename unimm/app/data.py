@@ -54,13 +54,13 @@ def doctor(
 
     The exit code is 0 if nothing is wrong, 1 if something is, 2 if it cannot be read at all.
     """
-    from unimm.app.files import write
     from unimm.app.opening import progress
     from unimm.data.doctor import Checks, examine
     from unimm.data.doctor_leaks import Leaks, read_prompts
     from unimm.data.doctor_page import page_of
     from unimm.data.doctor_report import healthy, report_of
     from unimm.data.readers import open_source
+    from unimm.whole import write_whole
 
     words, own_slots = tokenizer_of(tokenizer)
     options = {
@@ -76,7 +76,7 @@ def doctor(
         found = examine(source, words, checks, callback)
     report = report_of(path, guess, source, found)
     if page is not None:
-        write(page, page_of(report, found.shown))
+        write_whole(page, page_of(report, found.shown))
     if as_json:
         print(json.dumps(report, indent=2))
     else:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unimm.app import installation
-from unimm.app.files import encode, write
+from unimm.app.files import encode
 from unimm.app.page import render
 from unimm.app.report import Drawing, Exchange, Plan, Report
 from unimm.app.sheet import contact_sheet
+from unimm.whole import write_whole
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -64,12 +65,12 @@ def save(report: Report, folder: Path) -> tuple[Path, Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for index, drawing in enumerate(report.drawings, start=1):
-        write(folder / f"drawing-{index}.png", encode(drawing.image))
+        write_whole(folder / f"drawing-{index}.png", encode(drawing.image))
     spoken = [image for exchange in report.exchanges for image in exchange.images]
     for index, image in enumerate(spoken, start=1):
-        write(folder / f"conversation-{index}.png", encode(image))
-    sheet = write(folder / "demo.png", encode(contact_sheet(report.drawings)))
-    return write(folder / "index.html", render(report)), sheet
+        write_whole(folder / f"conversation-{index}.png", encode(image))
+    sheet = write_whole(folder / "demo.png", encode(contact_sheet(report.drawings)))
+    return write_whole(folder / "index.html", render(report)), sheet
 
 
 def _draw(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
+
+from unimm.whole import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,23 +19,6 @@ if TYPE_CHECKING:
 
 LATENTS = "latents"
 """The one tensor of a file of latents."""
-
-
-def write(path: Path, content: bytes | str) -> Path:
-    """Write a file so that it is there whole or not at all; an older one stays until the new one is complete.
-
-    Raises:
-        OSError: the disk is full or the folder cannot be written; nothing is left behind.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    return path
 
 
 def encode(image: Image.Image, suffix: str = ".png") -> bytes:
@@ -73,11 +57,11 @@ def write_drawn(drawn: GeneratedImages, out: Path, prompt: str, with_latents: bo
     each, and one about candidates whose score was no number."""
     paths = numbered(out, len(drawn.images))
     for index, (path, image, seed) in enumerate(zip(paths, drawn.images, drawn.seeds, strict=True)):
-        write(path, encode(image, path.suffix))
+        write_whole(path, encode(image, path.suffix))
         line = f"{path}  seed {seed}{_judged(drawn, index)}"
         if with_latents:
             content = encode_latents(drawn.latents[index], prompt, seed)
-            line += f"  latents {write(path.with_suffix('.safetensors'), content)}"
+            line += f"  latents {write_whole(path.with_suffix('.safetensors'), content)}"
         yield line
     if drawn.failed:
         yield f"without a score, and so ranked last: seed {', '.join(str(seed) for _, seed in drawn.failed)}"

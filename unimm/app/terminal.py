@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unimm.app.exits import describe
-from unimm.app.files import encode, unused, write
+from unimm.app.files import encode, unused
+from unimm.whole import write_whole
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -82,7 +83,7 @@ class Terminal:
             progress = f"drawing {event.step}/{event.total}" if event.step < event.total else ""
             print(f"\x1b7{progress}\x1b[K\x1b8", end="", flush=True)  # written over by what comes next
         elif isinstance(event, ImageEvent):
-            path = write(unused(self.folder, "drawing"), encode(event.image))
+            path = write_whole(unused(self.folder, "drawing"), encode(event.image))
             print(f"[{path}] ", end="", flush=True)
 
     def show(self, name: str) -> None:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from unimm.data.cache_kinds import KINDS, Kind, Loss
 from unimm.tables import expect_known
+from unimm.whole import appearing
 
 META = "latents.json"
 
@@ -218,19 +219,15 @@ def _read_loss(folder: Path, shard: int) -> Loss:
 
 def _write_whole(path: Path, write: Callable) -> None:
     """The file under its name, whole, or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # ranks may fill one folder together
     try:
-        with partial.open("wb") as file:
+        with appearing(path) as partial, partial.open("wb") as file:  # ranks may fill one folder together
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
         raise OSError(
             f"{path}: could not be written ({error}); whole shards are kept; make room and run again"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _shard_path(folder: Path, shard: int, kind: str) -> Path:

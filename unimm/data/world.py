@@ -23,6 +23,7 @@ from rich.progress import track
 from torch import Tensor
 
 from unimm.latents.pixels import resize_pixels
+from unimm.whole import appearing, write_whole
 from unimm.world.classes import sample_single
 from unimm.world.held_out import sample_allowed
 from unimm.world.render import render
@@ -114,17 +115,12 @@ class PictureStore:
                 )
             return cls(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        # Named by process: ranks that all find the store missing all render the same.
-        partial = folder / f"pictures.{os.getpid()}.partial"
-        shape = (count, pixels, pixels, 3)
-        pictures = np.memmap(partial, np.uint8, "w+", shape=shape)
-        for start, block in _rendered(seed, count, pixels, scenes, workers or os.cpu_count() or 1):
-            pictures[start : start + len(block)] = block
-        pictures.flush()
-        os.replace(partial, folder / "pictures.u8")
-        facts = folder / f"store.{os.getpid()}.partial"
-        facts.write_text(json.dumps(wanted))
-        os.replace(facts, folder / "store.json")
+        with appearing(folder / "pictures.u8") as partial:  # ranks that all find none all render the same
+            pictures = np.memmap(partial, np.uint8, "w+", shape=(count, pixels, pixels, 3))
+            for start, block in _rendered(seed, count, pixels, scenes, workers or os.cpu_count() or 1):
+                pictures[start : start + len(block)] = block
+            pictures.flush()
+        write_whole(folder / "store.json", json.dumps(wanted))
         return cls(folder)
 
 

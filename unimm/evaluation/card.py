@@ -13,7 +13,7 @@ from unimm.evaluation.run import now, software
 from unimm.evaluation.score import Pictures, protocol_of
 from unimm.evaluation.scored import Scored
 from unimm.evaluation.scorers import SCORERS
-from unimm.evaluation.whole import read_json, write_whole
+from unimm.whole import read_json, write_whole
 
 FILE = "card.json"
 FORMAT = 2

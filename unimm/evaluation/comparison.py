@@ -13,7 +13,7 @@ from unimm.evaluation.bootstrap import Leaf
 from unimm.evaluation.card import aligned, headline, said, scale_of
 from unimm.evaluation.page import Shown, mark, picture, shell, verdict_class
 from unimm.evaluation.scored import Scored
-from unimm.evaluation.whole import write_whole
+from unimm.whole import write_whole
 
 FLIPPED = 0.5
 """A picture or an answer flipped if its own score moved by so much."""

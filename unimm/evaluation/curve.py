@@ -22,7 +22,7 @@ from unimm.evaluation.run import read_run
 from unimm.evaluation.score import find_pictures, judge, judge_name, protocol_of, score
 from unimm.evaluation.scored import Scored
 from unimm.evaluation.session import Options, asked_for
-from unimm.evaluation.whole import read_lines, write_whole
+from unimm.whole import read_lines, write_whole
 
 Place = tuple[int, int]
 ORACLE = "oracle"

@@ -21,7 +21,6 @@ from rich.table import Table
 
 from unimm.evaluation.bootstrap import Leaf, interval, paired_gain
 from unimm.evaluation.store import Arrays, Store, stage
-from unimm.evaluation.whole import write_whole
 from unimm.evaluation.world.card import said
 from unimm.evaluation.world.command import Parser
 from unimm.evaluation.world.drawing import draw, picture_size
@@ -29,6 +28,7 @@ from unimm.evaluation.world.scoring import obeyed, read_all, same_answer
 from unimm.evaluation.world.seeing import Probe, probe
 from unimm.evaluation.world.settings import fingerprint
 from unimm.tables import expect_known
+from unimm.whole import write_whole
 from unimm.world.prompts import SPLITS, Prompt, prompts
 from unimm.world.questions import Question
 from unimm.world.render import render

@@ -19,9 +19,9 @@ from unimm.evaluation.records import append_lines
 from unimm.evaluation.run import Sampling, open_run, seed_of
 from unimm.evaluation.store import stage
 from unimm.evaluation.tiles import png, whole
-from unimm.evaluation.whole import write_whole
 from unimm.evaluation.writer import Writer
 from unimm.request import positive
+from unimm.whole import write_whole
 
 Place = tuple[Item, int]
 """A prompt and the number of one of its pictures."""

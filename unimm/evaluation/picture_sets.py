@@ -28,8 +28,8 @@ from unimm.evaluation.run import now, software
 from unimm.evaluation.scored import Scored
 from unimm.evaluation.scorers.records import some
 from unimm.evaluation.store import stage
-from unimm.evaluation.whole import read_json, write_whole
 from unimm.latents.pixels import load_image
+from unimm.whole import read_json, write_whole
 
 FORMAT = 1
 Passed = Callable[[np.ndarray], np.ndarray]

@@ -24,12 +24,12 @@ from rich.table import Table
 from unimm.evaluation.bootstrap import Leaf, intervals, paired_intervals
 from unimm.evaluation.metrics.features import Distance, in_batches
 from unimm.evaluation.metrics.tables import compare_pairs, passed_on
-from unimm.evaluation.whole import write_whole
 from unimm.evaluation.world.command import Parser
 from unimm.latents.encoders.maps import block_maps
 from unimm.latents.pixels import to_images
 from unimm.latents.vae_folder import WEIGHTS, load_vae
 from unimm.perceptual import FeatureDistance
+from unimm.whole import write_whole
 from unimm.world.held_out import in_scene
 from unimm.world.render import render
 from unimm.world.scene import Scene, sample_scene

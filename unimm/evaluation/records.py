@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unimm.evaluation.whole import read_lines
+from unimm.whole import read_lines
 
 FILE = "records.jsonl"
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from unimm.evaluation.whole import PARTIAL, read_json
 from unimm.request import positive
 from unimm.tables import expect_known
+from unimm.whole import PARTIAL, read_json
 
 FILE = "run.json"
 FORMAT = 1

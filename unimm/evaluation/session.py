@@ -24,8 +24,8 @@ from unimm.evaluation.score import Pictures, find_pictures, judge, judge_name, s
 from unimm.evaluation.scored import Scored
 from unimm.evaluation.scorers import SCORERS
 from unimm.evaluation.tiles import Tile
-from unimm.evaluation.whole import write_whole
 from unimm.tables import pick
+from unimm.whole import write_whole
 
 
 def prompts_for(benchmark: Benchmark, source: Source, rewritten: Path | None = None) -> PromptSet:

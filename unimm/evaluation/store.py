@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from unimm.whole import appearing
 
 Arrays = dict[str, np.ndarray]
 
@@ -41,14 +42,8 @@ class Store:
         if path.exists():
             return _load(path)
         arrays = make()
-        partial = path.with_suffix(".partial")
-        try:
-            with partial.open("wb") as file:
-                np.savez(file, **arrays)
-            os.replace(partial, path)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
+        with appearing(path) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)
         return arrays
 
     def collect(

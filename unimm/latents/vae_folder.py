@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from unimm.files import MAX_BYTES, read_tensors
 from unimm.latents.vae import VAE, VAEConfig
+from unimm.whole import read_json
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 _FIELDS = {  # diffusers' name: (ours, diffusers' default)
@@ -51,13 +51,9 @@ def load_vae(folder: str | Path, packing: int = 1, image_size: int = 256, max_by
         ValueError: another kind of model, or weights that are missing, unexpected or misshapen.
     """
     folder = Path(folder)
-    for name in ("config.json", WEIGHTS):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"vae: expected {name} in {folder}, found none")
-    try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{folder / 'config.json'}: expected JSON, could not read it ({error})") from None
+    values = read_json(folder / "config.json", of="vae")
+    if not (folder / WEIGHTS).is_file():
+        raise FileNotFoundError(f"vae: expected {WEIGHTS} in {folder}, found none")
     vae = VAE(VAEConfig(**vae_sizes(values), packing=packing, image_size=image_size))
     load_tower(vae, read_tensors(folder / WEIGHTS, max_bytes), str(folder))
     return vae

@@ -33,8 +33,9 @@ from unimm.model.adapters import (
 )
 from unimm.model.loading import compare
 from unimm.model.verifying.calibrated import weights_mark
-from unimm.weights.folder import read_json, write_json
+from unimm.weights.folder import write_json
 from unimm.weights.whole import save_whole
+from unimm.whole import read_json
 
 if TYPE_CHECKING:
     from unimm.model.unimm import UniMM

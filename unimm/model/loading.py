@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -17,6 +16,7 @@ from unimm.model.config import UniMMConfig
 from unimm.tables import suggestion
 from unimm.weights.scale_rae_config import MODEL_TYPE
 from unimm.weights.shards import refuse_faults, shards_in
+from unimm.whole import read_json
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 BUILT_IN = ("tiny",)
@@ -64,13 +64,8 @@ def read_config(folder: Path) -> UniMMConfig:
         raise ValueError(
             f"model: {folder} holds an adapter; load the model it was made for, with adapter={str(folder)!r}"
         )
-    if not path.is_file():
-        raise FileNotFoundError(f"model: expected config.json in {folder}, found none")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, could not read it ({error})") from None
-    kind = values.get("model_type") if isinstance(values, dict) else None
+    values = read_json(path, of="model")
+    kind = values.get("model_type")
     if kind != UniMMConfig.model_type:
         raise ValueError(
             f"{path}: expected model_type {UniMMConfig.model_type!r}, or {MODEL_TYPE!r} of a published "

@@ -7,7 +7,6 @@ text_encoder_3/  tokenizer_3/    T5-XXL           the folder most often left out
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from unimm.text.clip import CLIPConfig
 from unimm.text.sd3 import TOWERS, SD3Text, SD3TextConfig, check_towers
 from unimm.text.t5 import T5Config
 from unimm.text.words import Words, load_clip_words, load_t5_words
+from unimm.whole import read_json
 
 FOLDERS = {
     "clip_l": ("text_encoder", "tokenizer"),
@@ -85,9 +85,7 @@ def save_words(words: dict[str, Words], folder: str | os.PathLike[str]) -> None:
 
 def _sizes(root: Path, name: str, t5_tokens: int) -> CLIPConfig | T5Config:
     path = root / FOLDERS[name][0] / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"text encoders: expected {path}, found none")
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = read_json(path, of="text encoders")
     kind, expected = values.get("model_type"), "t5" if name == "t5" else "clip_text_model"
     if kind != expected:
         raise ValueError(f"{path}: expected model_type {expected!r} for {name}, got {kind!r}")

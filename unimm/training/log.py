@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import secrets
 from pathlib import Path
 from typing import Any
+
+from unimm.whole import write_whole
 
 
 class MetricLog:
@@ -48,9 +51,7 @@ def _drop_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line, record in _whole_lines(path) if record["step"] <= step]
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, "".join(line + "\n" for line in kept))
 
 
 def _start_wandb(project: str, folder: Path, config: dict | None):
@@ -60,6 +61,12 @@ def _start_wandb(project: str, folder: Path, config: dict | None):
         raise ValueError(
             f"wandb_project: {project!r} needs wandb, which is not installed; install it, or leave this out"
         ) from None
-    return wandb.init(
-        project=project, name=folder.name, id=folder.name, dir=folder, resume="allow", config=config
-    )
+    name, number = folder.absolute().name, _wandb_id(folder / "wandb-id")
+    return wandb.init(project=project, name=name, id=number, dir=folder, resume="allow", config=config)
+
+
+def _wandb_id(path: Path) -> str:
+    """Return what wandb knows a run by: drawn once and kept, as folders of one name are not one run."""
+    if not path.is_file():
+        write_whole(path, secrets.token_hex(8))
+    return path.read_text(encoding="utf-8")

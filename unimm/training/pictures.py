@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from unimm.shapes import expect
+from unimm.whole import appearing
 
 
 def grid(pixels: Tensor, columns: int, gap: int = 2) -> Image.Image:
@@ -35,6 +36,6 @@ def grid(pixels: Tensor, columns: int, gap: int = 2) -> Image.Image:
 def save_grid(pixels: Tensor, folder: Path, step: int, columns: int, name: str = "grid") -> Path:
     """Write `{name}-{step}.png` in a run's samples folder; atomically."""
     path = folder / f"{name}-{step:08d}.png"
-    partial = path.with_name(f".{path.name}")
-    grid(pixels, columns).save(partial, format="PNG")
-    return partial.replace(path)
+    with appearing(path) as partial:
+        grid(pixels, columns).save(partial, format="PNG")
+    return path

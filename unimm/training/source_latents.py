@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from unimm.model.unimm import UniMM
 from unimm.parts import Image
 from unimm.training.latents import SHARD, filled, weights_hash
 from unimm.training.world_rows import TalkData
+from unimm.whole import appearing
 
 INDEX = "pictures.npz"
 ROLES: dict[str, Callable[[Image], bool]] = {
@@ -198,13 +198,8 @@ def _stored_index(folder: Path, data: TalkData, sources: Sequence[Source], role:
         return Index(_firsts(sources), ends)
     index = index_of(sources, role)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{INDEX}.{os.getpid()}.partial"
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, ends=index.ends, data=np.array(name))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with appearing(path) as partial, partial.open("wb") as file:
+        np.savez(file, ends=index.ends, data=np.array(name))
     return index
 
 

@@ -16,6 +16,7 @@ from unimm.tables import expect_known
 from unimm.training.export import STAGE
 from unimm.training.loop import Result, train
 from unimm.training.ranks import expect_engine
+from unimm.whole import write_whole
 
 
 def _encoder() -> tuple[type, Callable[[Any], Any]]:
@@ -143,6 +144,4 @@ def claim(run: Path, stage: str) -> None:
             raise ValueError(f"output: {run} holds a run of the stage {found}, expected one of {stage}")
     elif _is_first_rank():
         run.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")  # other ranks may be looking: all of it or nothing
-        partial.write_text(json.dumps({"stage": stage}) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps({"stage": stage}) + "\n")  # other ranks may be looking

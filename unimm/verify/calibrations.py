@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unimm.verify.calibration import Calibration
+from unimm.whole import read_json, write_whole
 
 FILE = "calibration.json"
 
@@ -30,12 +30,7 @@ def write_calibrations(path: Path, calibrations: Calibrations) -> None:
         OSError: the disk is full or the place cannot be written.
     """
     text = json.dumps(asdict(calibrations), indent=1, allow_nan=False) + "\n"
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, text)
 
 
 def read_calibrations(path: Path) -> Calibrations:
@@ -46,10 +41,7 @@ def read_calibrations(path: Path) -> Calibrations:
     """
     if not path.is_file():
         return Calibrations()
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, could not read it ({error})") from None
+    value = read_json(path, object)
     fields = _fields(path, "file", value, {"maps": dict, "weights": (str, type(None)), "conditions": dict})
     maps = {name: _calibration(path, name, row) for name, row in fields["maps"].items()}
     return Calibrations(maps, fields["weights"], fields["conditions"])

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unimm.weights.whole import give_usual_modes
+from unimm.whole import read_json
 
 CONFIG = "config.json"
 STEM, DIFFUSERS_STEM = "model", "diffusion_pytorch_model"
@@ -75,11 +76,11 @@ def load_folder(folder: str | Path, stem: str = STEM) -> tuple[dict[str, Any], d
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"weights: no folder at {folder}")
-    config = read_json(folder / CONFIG)
+    config = read_json(folder / CONFIG, of="weights")
     index = folder / _index(stem)
     if not index.exists():
         return config, _read_shard(folder / _single(stem))
-    weight_map = read_json(index).get("weight_map")
+    weight_map = read_json(index, of="weights").get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise ValueError(f"{index}: expected a 'weight_map' of tensor names to file names")
     state: dict[str, Tensor] = {}
@@ -225,24 +226,6 @@ def _is_ours(name: str, stem: str) -> bool:
 def write_json(values: Mapping[str, Any], path: Path) -> None:
     """Write a JSON object."""
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not JSON, or no object.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"weights: no {path.name} in {path.parent}")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # bad JSON and bad UTF-8
-        raise ValueError(f"{path}: not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(values).__name__}")
-    return values
 
 
 def _read_shard(path: Path) -> dict[str, Tensor]:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from unimm.whole import appearing
+
 Arrays = Mapping[str, np.ndarray]
 Build = Callable[[Path, Callable[[int], None]], Arrays]
 """`build(path, advance)` reads a file and calls `advance(bytes so far)` now and then."""
@@ -103,18 +105,14 @@ def _read(kept: Path, stamp: np.ndarray) -> Arrays | None:
 
 def _write(kept: Path, arrays: Arrays) -> None:
     """Write an index whole or not at all; several processes may write the same one."""
-    partial = kept.with_name(f".{kept.name}.{os.getpid()}.partial")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with appearing(kept) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)
-        partial.replace(kept)
     except OSError as error:
         raise OSError(
             f"{kept}: the index could not be written ({error}); name another folder with cache="
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from unimm.evaluation.bench.items import Item, PromptSet, git_blob, items_of, re
 from unimm.evaluation.bench.layouts import DPG as LAYOUT
 from unimm.evaluation.scorers.drawing.dpg_questions import Question, read_questions
 from unimm.evaluation.scorers.records import has_failed
-from unimm.evaluation.whole import read_json
+from unimm.whole import read_json
 
 RECORDED = {"6149816930d52aec5dbf2daf42e83951d4f9621fcc667c9853e1241f9a648766": "TencentQQGYLab/ELLA@3c228f1"}
 QUESTIONS = {"98457fc9901943f51ff9a30367250fc292533bed": "TencentQQGYLab/ELLA@3c228f1"}

@@ -26,7 +26,7 @@ from unimm.evaluation.scorers.drawing.geneval_rules import (
     to_color,
 )
 from unimm.evaluation.scorers.records import has_failed, some
-from unimm.evaluation.whole import read_lines
+from unimm.whole import read_lines
 
 FILE = "evaluation_metadata.jsonl"
 RECORDED = {"efc21c7e639cd45554a1e44fac87157211f16d51": "djghosh13/geneval@af4902f"}

@@ -17,7 +17,7 @@ from unimm.evaluation.bench.items import Item, PromptSet, git_blob, items_of, re
 from unimm.evaluation.bench.layouts import GENEVAL2 as LAYOUT
 from unimm.evaluation.scorers.drawing.geneval2 import geometric_mean
 from unimm.evaluation.scorers.records import has_failed
-from unimm.evaluation.whole import read_lines
+from unimm.whole import read_lines
 
 FILE = "geneval2_data.jsonl"
 RECORDED = {"823f48414446157fe252f92e3c60c803c33c303c": "facebookresearch/GenEval2@a6e82d2"}

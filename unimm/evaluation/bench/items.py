@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unimm.evaluation.scorers.records import field as field_of
-from unimm.evaluation.whole import read_json, read_lines
+from unimm.whole import read_json, read_lines
 
 PLACE = "{prompt}"
 

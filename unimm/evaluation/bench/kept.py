@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from unimm.evaluation.bench.items import Item, PromptSet
-from unimm.evaluation.whole import read_json, write_whole
+from unimm.whole import read_json, write_whole
 
 FILE = "prompts.json"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from unimm.evaluation.bench.items import Item
 from unimm.evaluation.tiles import Tile, grid_of, png, whole
-from unimm.evaluation.whole import PARTIAL, read_lines, write_whole
 from unimm.latents.pixels import load_image
+from unimm.whole import PARTIAL, read_lines, write_whole
 
 IMAGES = "images"
 """The folder of a run that an official script is given."""

@@ -19,7 +19,7 @@ from unimm.evaluation.bench.layouts import WISE as LAYOUT
 from unimm.evaluation.bench.requests import MARKS, marks_of, read_request, request_of
 from unimm.evaluation.scorers.drawing.wise import wiscore
 from unimm.evaluation.scorers.records import has_failed
-from unimm.evaluation.whole import read_json
+from unimm.whole import read_json
 
 _LEGACY, _VERIFIED = "PKU-YuanGroup/WISE@eb51174, legacy", "PKU-YuanGroup/WISE@eb51174, verified"
 FILES = ("cultural_common_sense", "spatio-temporal_reasoning", "natural_science")

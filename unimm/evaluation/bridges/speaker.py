@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image
 
-from unimm.evaluation.whole import write_whole
 from unimm.tables import pick
+from unimm.whole import write_whole
 
 if TYPE_CHECKING:
     from unimm.model import UniMM

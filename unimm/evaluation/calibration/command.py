@@ -16,10 +16,10 @@ from rich.table import Table
 from unimm.evaluation.calibration.measuring import Report, draw_and_judge, report_on
 from unimm.evaluation.calibration.picture import save_diagrams
 from unimm.evaluation.calibration.settings import VERSION, Settings
-from unimm.evaluation.whole import write_whole
 from unimm.model.verifying import VERIFIERS
 from unimm.model.verifying.calibrated import conditions_of, weights_mark
 from unimm.verify.calibrations import FILE, Calibrations, write_calibrations
+from unimm.whole import write_whole
 
 if TYPE_CHECKING:
     from unimm.model import UniMM

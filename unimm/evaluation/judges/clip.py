@@ -67,7 +67,7 @@ class ContrastiveEmbedder:
         """
         from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-        self.model, folder = load_strictly(AutoModel, source, device=device, unread=[r"position_ids$"])
+        self.model, folder = load_strictly(AutoModel, source, device=device, unread=[r".*position_ids"])
         expect_kind(folder, self.model.config.model_type, list(FAMILIES))
         self.reading = pick("embedder", self.model.config.model_type, FAMILIES)
         own = {"local_files_only": True, "trust_remote_code": False}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from PIL.Image import Image
+
+from unimm.loaded import quiet, refuse_gaps
 
 Item = TypeVar("Item")
 
@@ -22,7 +22,7 @@ def load_strictly(
     Args:
         model_class: a class of transformers with `from_pretrained`.
         source: a folder, or a hub id (downloaded once).
-        unread: patterns of names in the folder that the model computes itself.
+        unread: patterns of whole names in the folder that the model computes itself.
         device: where it shall stand.
         options: of `from_pretrained`, such as dtype.
 
@@ -52,7 +52,7 @@ def load_strictly(
             )
         except (OSError, KeyError) as error:
             raise ValueError(f"{folder}: not readable as {model_class.__name__} ({error})") from error
-    _refuse_gaps(folder, found, unread)
+    refuse_gaps(folder, found, unread)
     return model.eval().to(device), folder
 
 
@@ -100,31 +100,3 @@ def expect_pairs(images: Sequence[Image], texts: Sequence[str], what: str) -> No
 def unit_rows(features: torch.Tensor) -> torch.Tensor:
     """Return [n d] with rows of length 1."""
     return torch.nn.functional.normalize(features.float(), dim=-1)
-
-
-def _refuse_gaps(folder: Path, found: dict[str, Any], unread: Sequence[str]) -> None:
-    unexpected = [name for name in found["unexpected_keys"] if not any(re.search(p, name) for p in unread)]
-    faults = {
-        "missing": found["missing_keys"],
-        "unexpected": unexpected,
-        "misshapen": found["mismatched_keys"],
-    }
-    listed = [f"{fault}: {', '.join(sorted(map(str, names)))}" for fault, names in faults.items() if names]
-    if listed:
-        raise ValueError(f"{folder}: the tensors do not fit; " + "; ".join(listed))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers from drawing bars and from reporting what is checked here."""
-    from transformers.utils import logging
-
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()

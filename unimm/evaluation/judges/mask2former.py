@@ -79,7 +79,7 @@ class Mask2FormerDetector:
         self.model, folder = load_strictly(
             Mask2FormerForUniversalSegmentation,
             source,
-            unread=[r"relative_position_index$"],  # computed from the window's size
+            unread=[r".*relative_position_index"],  # computed from the window's size
             device=device,
         )
         expect_kind(folder, self.model.config.model_type, ["mask2former"])

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from PIL.Image import Image
 
-from unimm.evaluation.judges.loading import batches, expect_pairs, name_of, quiet
+from unimm.evaluation.judges.loading import batches, expect_pairs, name_of
+from unimm.loaded import quiet
 from unimm.model.inputs import batch_of, image_list, rows_of, tokenizer_of, user, with_latents
 from unimm.text.tokenizer import encode
 

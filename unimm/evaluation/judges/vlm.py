@@ -45,7 +45,7 @@ class LocalVLM:
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         self.model, folder = load_strictly(
-            AutoModelForImageTextToText, source, device=device, dtype=dtype, unread=[r"position_ids$"]
+            AutoModelForImageTextToText, source, device=device, dtype=dtype, unread=[r".*position_ids"]
         )
         self.processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if not getattr(self.processor, "chat_template", None):

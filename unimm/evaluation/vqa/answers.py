@@ -10,7 +10,7 @@ from typing import Any
 
 from unimm.evaluation.generate import Share
 from unimm.evaluation.records import FILE, append_lines, mend
-from unimm.evaluation.whole import read_lines
+from unimm.whole import read_lines
 
 Record = dict[str, Any]
 

@@ -23,9 +23,9 @@ from unimm.evaluation.vqa.page import card_page
 from unimm.evaluation.vqa.questions import Question
 from unimm.evaluation.vqa.sources import Data, open_data
 from unimm.evaluation.vqa.tasks import TASKS, Asking, Task
-from unimm.evaluation.whole import write_whole
 from unimm.request import positive
 from unimm.tables import pick
+from unimm.whole import write_whole
 
 SEVERAL = "several pictures"
 PICTURES = {"first": "the first alone", "all": "all, where the prompt names them"}

@@ -22,6 +22,7 @@ from unimm.evaluation.world.drawing import draw_candidates, draw_split, pass_on_
 from unimm.evaluation.world.pictures import save_curve, save_sheets
 from unimm.evaluation.world.seeing import see
 from unimm.evaluation.world.settings import VERSION, Settings, fingerprint
+from unimm.whole import write_whole
 from unimm.world.prompts import SPLITS, Prompt, prompts
 from unimm.world.scene import Scene
 
@@ -97,9 +98,9 @@ def main(arguments: Sequence[str]) -> None:
         **_machine(),
     }
     for path, content in ((out / "card.json", text), (out / "facts.json", json.dumps(facts, indent=1))):
-        _write(path, content)
+        write_whole(path, content)
     if options.json is not None:
-        _write(options.json, text)
+        write_whole(options.json, text)
     console.print(f"{seconds:.0f} s; pictures, records and scores are in {out}", highlight=False)
 
 
@@ -182,7 +183,7 @@ def _save_records(path: Path, asked: Sequence[Prompt], scenes: Sequence[Scene], 
         )
         for prompt, scene, verdict, answer in zip(asked, scenes, right, answers, strict=True)
     ]
-    _write(path, "\n".join(lines) + "\n")
+    write_whole(path, "\n".join(lines) + "\n")
 
 
 def _machine() -> dict[str, str | int | None]:
@@ -195,14 +196,3 @@ def _machine() -> dict[str, str | int | None]:
         "threads": threads,
         "torch": torch.__version__,
     }
-
-
-def _write(path: Path, content: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(content, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -22,6 +21,7 @@ from unimm.text.published import load_sd3_text
 from unimm.text.sd3 import SD3TextConfig
 from unimm.weights.folder import refuse
 from unimm.weights.sd3_files import read_sd3_file, read_sd3_folder, write_sd3_folder
+from unimm.whole import read_json
 
 SHIFT = 3.0
 SAMPLING = SamplingSettings(grid="diffusers", num_inference_steps=28, guidance_scale=7.0, negative_prompt="")
@@ -158,12 +158,7 @@ def _shift(path: Path) -> float:
         FileNotFoundError: no such file.
         ValueError: another scheduler, or settings that make another grid; all are listed.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"scheduler: expected {path}, found none")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, could not read it ({error})") from None
+    values = read_json(path, of="scheduler")
     with naming(path):
         refuse(
             "scheduler",

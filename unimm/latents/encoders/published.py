@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,8 @@ from unimm.latents.encoder import ENCODERS, encoder_class
 from unimm.latents.encoders.config import EncoderConfig
 from unimm.latents.encoders.presets import COLOURS, PRESETS
 from unimm.latents.encoders.tower import Encoder
+from unimm.loaded import quiet, refuse_gaps
+from unimm.whole import read_json
 
 PICKLED = "pytorch_model.bin"
 """Weights of a folder without safetensors."""
@@ -60,7 +59,7 @@ def encoder_kind(folder: str | Path) -> str:
         FileNotFoundError: no config.json.
         ValueError: a tower of no kind that is known.
     """
-    model_type = _json(Path(folder) / "config.json").get("model_type")
+    model_type = read_json(Path(folder) / "config.json", of="encoder").get("model_type")
     kinds = {name: kind for kind, published in ENCODERS.items() for name in published.model_types}
     if model_type not in kinds:
         raise ValueError(f"{folder}: expected model_type {' or '.join(kinds)}, got {model_type!r}")
@@ -82,7 +81,7 @@ def read_encoder_config(folder: str | Path, kind: str, *, image_size: int | None
         ValueError: an unknown kind, or a config of another kind of tower.
     """
     published, folder = encoder_class(kind), Path(folder)
-    model_type = _json(folder / "config.json").get("model_type")
+    model_type = read_json(folder / "config.json", of="encoder").get("model_type")
     if model_type not in published.model_types:
         raise ValueError(
             f"{folder}: expected model_type {' or '.join(published.model_types)} for kind {kind!r}, "
@@ -142,7 +141,7 @@ def _refuse_others(values: Any, ours: Any, folder: Path) -> None:
 def _colours(folder: Path, kind: str) -> dict[str, Any]:
     """Return pixel mean and std: those that stand in the folder, else those of the published encoders."""
     path = folder / "preprocessor_config.json"
-    values = _json(path) if path.is_file() else {}
+    values = read_json(path, of="encoder") if path.is_file() else {}
     published = COLOURS[kind]
     named = {"pixel_mean": values.get("image_mean"), "pixel_std": values.get("image_std")}
     colours = {name: published[name] if x is None else tuple(map(float, x)) for name, x in named.items()}
@@ -155,7 +154,7 @@ def _load_tower(folder: Path, config: EncoderConfig, dtype: torch.dtype) -> torc
     safe = any(folder.glob("*.safetensors"))
     try:
         state = None if safe else read_tensors(folder / PICKLED)
-        with _quiet():
+        with quiet():
             tower, found = published.tower_class().from_pretrained(
                 folder if safe else None,
                 state_dict=state,
@@ -168,34 +167,8 @@ def _load_tower(folder: Path, config: EncoderConfig, dtype: torch.dtype) -> torc
             )
     except OSError as error:
         raise FileNotFoundError(f"{folder}: no weights that can be read: {error}") from error
-    unexpected = [
-        name for name in found["unexpected_keys"] if not any(re.fullmatch(p, name) for p in published.unread)
-    ]
-    faults = {
-        "missing": found["missing_keys"],
-        "unexpected": unexpected,
-        "misshapen": found["mismatched_keys"],
-    }
-    listed = [f"{fault}: {', '.join(sorted(map(str, names)))}" for fault, names in faults.items() if names]
-    if listed:
-        raise ValueError(f"{folder}: the tensors do not fit; " + "; ".join(listed))
+    refuse_gaps(folder, found, published.unread)
     return tower
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from reporting the tensors that are left out on purpose, and from drawing a bar."""
-    from transformers.utils import logging
-
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
 
 
 def _folder(source: str | Path, hub: dict[str, Any]) -> Path:
@@ -213,15 +186,3 @@ def _folder(source: str | Path, hub: dict[str, Any]) -> Path:
         return folder
     except (OSError, ValueError) as error:
         raise FileNotFoundError(f"encoder: hub model {source} cannot be had: {error}") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"encoder: expected {path.name} in {path.parent}, found none")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, could not read it ({error})") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(values).__name__}")
-    return values

@@ -19,12 +19,12 @@ from unimm.latents.vae_folder import present_names, vae_sizes
 from unimm.model.published.tables import kept_tables
 from unimm.shapes import sincos_table
 from unimm.weights.encoders import read_encoder
-from unimm.weights.folder import read_json
 from unimm.weights.rae import decoder_part, whole_decoder
 from unimm.weights.scale_rae import DECODER
 from unimm.weights.scale_rae_config import refuse_contradictions
 from unimm.weights.scale_rae_decoder import WEIGHTS, pixel_decoder_sizes
 from unimm.weights.shards import stored_tensors
+from unimm.whole import read_json
 
 TOWERS = {"siglip2": ("vision_model.", ""), "webssl": ("dinov2.", "")}
 """Kinds of vision towers that published models have, and what may stand before the names of their tensors."""

@@ -22,10 +22,11 @@ from unimm.model.published.tables import constants_of, kept_tables
 from unimm.shapes import side_of
 from unimm.text.chat import ChatSettings
 from unimm.text.tokenizer import load_qwen_tokenizer
-from unimm.weights.folder import read_json, refuse
+from unimm.weights.folder import refuse
 from unimm.weights.scale_rae_config import check_fields, missing_head, model_sizes, refuse_contradictions
 from unimm.weights.scale_rae_model import LM_HEAD, layout_of, model_map
 from unimm.weights.shards import stored_tensors
+from unimm.whole import read_json
 
 NOT_FROM_HERE = ("quantization_config", "load_in_8bit", "load_in_4bit")
 """Options for loading that need a folder in our own layout."""
