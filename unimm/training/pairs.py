@@ -10,7 +10,6 @@ folder/
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from unimm.request import positive
 from unimm.tables import pick
 from unimm.training.prompting import PromptData, json_lines
 from unimm.training.rewards import REWARDS, Reward, scores_of
+from unimm.whole import read_json, write_whole
 
 _PART = 16  # prompts drawn together
 
@@ -163,7 +163,7 @@ def _claim(path: Path, wanted: dict) -> None:
     if not path.exists():
         _write(path, [json.dumps(wanted, indent=1)])
         return
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path)
     odd = [key for key in wanted if found.get(key) != wanted[key]]
     if odd:
         told = "; ".join(f"{key} {found.get(key)!r} there, {wanted[key]!r} asked for" for key in odd)
@@ -171,6 +171,4 @@ def _claim(path: Path, wanted: dict) -> None:
 
 
 def _write(path: Path, lines: Sequence[str]) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, "".join(line + "\n" for line in lines))
