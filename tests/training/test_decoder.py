@@ -267,6 +267,17 @@ def test_pictures_of_another_size_are_refused(start, tmp_path):
         ValueError, match="pictures: expected 24 pixels per side, as the decoder draws, got 32"
     ):
         DecoderStage(recipe_of(start, tmp_path, changes={"pictures": other}))
+    assert not list(tmp_path.iterdir())  # nothing was rendered for it
+
+
+def test_a_missing_file_is_told_before_pictures_are_rendered(start, tmp_path):
+    dino = {"backbone": "dino", "weights": "nowhere.pth", "sha256": "12345678"}
+    recipe = recipe_of(
+        start, tmp_path, losses={"adversary": {**ADVERSARY, **dino}}, changes={"pictures": pictures(tmp_path)}
+    )
+    with pytest.raises(FileNotFoundError, match="adversary.weights: .*no file at nowhere"):
+        DecoderStage(recipe)
+    assert not list(tmp_path.iterdir())
 
 
 def test_backbone_encoder_needs_one():

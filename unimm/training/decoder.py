@@ -124,23 +124,29 @@ class DecoderStage:
 
     def __init__(self, recipe: DecoderRecipe):
         self.recipe = recipe
-        self.stream = open_stream(recipe.pictures, recipe.data, recipe.train)
         self.model = None if recipe.start is None else _started(recipe)
-        encoder, statistics, decoder = self._fresh_parts() if self.model is None else self._model_parts()
+        encoder, decoder = self._fresh_parts() if self.model is None else self._model_parts()
         encoder.eval().requires_grad_(False)
         losses = PictureCritic(recipe.losses, recipe.train, encoder, tiny_encoder)
-        if decoder.config.image_size != self.stream.pixels:
+        pixels = (recipe.pictures or recipe.data).pixels
+        if decoder.config.image_size != pixels:
             raise ValueError(
                 f"pictures: expected {decoder.config.image_size} pixels per side, as the decoder draws, "
-                f"got {self.stream.pixels}"
+                f"got {pixels}"
             )
+        # What takes minutes comes last: a file that is missing is told at once.
+        self.stream = open_stream(recipe.pictures, recipe.data, recipe.train)
+        if self.model is None:
+            statistics = measure_statistics(encoder, self.stream, recipe.statistics_pictures)
+        else:
+            statistics = self.model.statistics
         self.modules = {"encoder": encoder, "statistics": statistics, "decoder": decoder, "losses": losses}
         self.groups = {"encoder": FROZEN, "decoder": Group(optimizer=recipe.matrices)}
         if any(True for _ in losses.parameters()):
             self.groups["losses"] = FROZEN
 
-    def _fresh_parts(self) -> tuple[Encoder, LatentStatistics, RAEDecoder]:
-        """Return an encoder with its weights, statistics measured now, and a decoder to be trained."""
+    def _fresh_parts(self) -> tuple[Encoder, RAEDecoder]:
+        """Return an encoder with its weights, and a decoder to be trained."""
         recipe, decoder = self.recipe, RAEDecoder(self.recipe.decoder)
         if recipe.published is not None:
             given = recipe.published
@@ -151,10 +157,10 @@ class DecoderStage:
             load_strictly(encoder, trained(recipe.encoder_run, "encoder"), "encoder")
             if recipe.start_from_painter:
                 load_strictly(decoder, trained(recipe.encoder_run, "heads.painter"), "painter")
-        return encoder, measure_statistics(encoder, self.stream, recipe.statistics_pictures), decoder
+        return encoder, decoder
 
-    def _model_parts(self) -> tuple[Encoder, LatentStatistics, RAEDecoder]:
-        return self.model.encoder, self.model.statistics, self.model.decoder
+    def _model_parts(self) -> tuple[Encoder, RAEDecoder]:
+        return self.model.encoder, self.model.decoder
 
     def batch(self, start: int, count: int) -> Tensor:
         return self.stream.at(start, count)
