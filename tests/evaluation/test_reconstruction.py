@@ -39,7 +39,7 @@ def test_scenes_show_what_was_held_out_and_longer_lists_begin_alike():
     assert held_out_scenes(5, seed=1) != found[:5]
 
 
-def test_gains_are_paired():
+def test_changes_are_paired():
     rng = np.random.default_rng(0)
     pictures = rng.integers(60, 200, (40, 16, 16, 3), np.uint8)
     noise = rng.integers(0, 40, (40, 1, 1, 1))  # some pictures are harder than others
@@ -47,11 +47,11 @@ def test_gains_are_paired():
     after = Codec("after", lambda p: (p + noise[: len(p)] + 2).astype(np.uint8), 16)
     card = compared(before, after, pictures)
     assert card.keys() == {"psnr", "ssim_gaussian", "ssim_uniform", "perceptual@tiny"}
-    gain = card["perceptual@tiny"]["gain"]
-    assert gain.mean == pytest.approx(-2 / 255, rel=1e-4)
-    assert gain.high - gain.low < 1e-6  # the same for every picture, however hard
+    change = card["perceptual@tiny"]["change"]
+    assert change.mean == pytest.approx(-2 / 255, rel=1e-4)
+    assert change.high - change.low < 1e-6  # the same for every picture, however hard
     assert card["perceptual@tiny"]["before"].high - card["perceptual@tiny"]["before"].low > 0.005
-    assert card["psnr"]["gain"].low > 0
+    assert card["psnr"]["change"].low > 0
 
 
 @torch.no_grad()
@@ -85,9 +85,11 @@ def test_the_command_writes_card_and_pictures(vae, tmp_path, capsys):
         ]
     )
     written = json.loads(card.read_text())
-    assert written["card"]["psnr"]["gain"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "n": 5}
+    assert written["card"]["psnr"]["change"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "n": 5}
     assert sheet.stat().st_size > 0
-    assert "perceptual@tiny" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "perceptual@tiny (lower is better)" in shown
+    assert "psnr (higher is better)" in shown
 
 
 @pytest.mark.parametrize(

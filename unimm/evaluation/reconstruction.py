@@ -28,6 +28,7 @@ from unimm.evaluation.world.command import Parser
 from unimm.latents.encoders.maps import block_maps
 from unimm.latents.pixels import to_images
 from unimm.latents.vae_folder import WEIGHTS, load_vae
+from unimm.loaded import quiet
 from unimm.perceptual import FeatureDistance
 from unimm.whole import write_whole
 from unimm.world.held_out import in_scene
@@ -94,12 +95,15 @@ def tiny_distance() -> Distance:
 
 
 def compared(before: Codec, after: Codec, pictures: np.ndarray) -> dict[str, dict[str, Leaf]]:
-    """Return before, after and gain of every metric, with 95 % intervals; pictures are uint8 [n Hp Wp 3]."""
+    """Return before, after and change (after - before, paired) of every metric, with 95 % intervals.
+
+    PSNR and SSIM are better when they rise, perceptual@tiny when it falls. Pictures are uint8 [n Hp Wp 3].
+    """
     distance = [tiny_distance()]
     shown = [in_batches(each.pass_on, pictures) for each in (before, after)]
     sides = [compare_pairs(pictures, each, distance) for each in shown]
-    one, two, gain = *map(intervals, sides), paired_intervals(*sides)
-    return {name: {"before": one[name], "after": two[name], "gain": gain[name]} for name in gain}
+    one, two, change = *map(intervals, sides), paired_intervals(*sides)
+    return {name: {"before": one[name], "after": two[name], "change": change[name]} for name in change}
 
 
 def sheet(pictures: np.ndarray, sides: Sequence[np.ndarray]) -> Image.Image:
@@ -109,6 +113,7 @@ def sheet(pictures: np.ndarray, sides: Sequence[np.ndarray]) -> Image.Image:
     return whole.resize((2 * whole.width, 2 * whole.height), Image.Resampling.NEAREST)
 
 
+@quiet()
 def main(arguments: Sequence[str]) -> None:
     """Compare two codecs and print the card.
 
@@ -153,11 +158,12 @@ def as_json(card: dict[str, dict[str, Leaf]]) -> dict[str, Any]:
 
 def show(card: dict[str, dict[str, Leaf]], before: str, after: str, size: int) -> None:
     """Print the card; 95 % intervals in brackets."""
-    table = Table("", "n", "before", "after", "gain", title_justify="left")
+    table = Table("", "n", "before", "after", "after - before", title_justify="left")
     table.title = f"Held-out renders of {size} pixels: {before} and {after}"
     for title, row in card.items():
         cells = (f"{leaf.mean:.4g} [{leaf.low:.4g}, {leaf.high:.4g}]" for leaf in row.values())
-        table.add_row(title, str(row["gain"].n), *cells)
+        better = "lower is better" if title.startswith("perceptual") else "higher is better"
+        table.add_row(f"{title} ({better})", str(row["change"].n), *cells)
     Console(width=None if Console().is_terminal else 140).print(table)
 
 
