@@ -59,7 +59,7 @@ def seed_rows(
     """Return n seeds for each of `count` requests: consecutive from `seed` on, or from each one's own first.
 
     Raises:
-        ValueError: another number of seeds than requests, or one that is no whole number of 0 or more.
+        ValueError: another number of seeds than requests, or one that is no seed, the last ones included.
     """
     seed = seed.tolist() if hasattr(seed, "tolist") else seed  # of arrays and tensors
     if isinstance(seed, Sequence) and not isinstance(seed, str):
@@ -71,19 +71,21 @@ def seed_rows(
     else:
         first = first_seed(seed)
         firsts = [first + index * n for index in range(count)]
-    return [[first + index for index in range(n)] for first in firsts]
+    return [[first_seed(first + index) for index in range(n)] for first in firsts]
 
 
 def first_seed(seed: int | None) -> int:
     """Return a seed as it was given, or one by chance, which torch's own seed decides.
 
     Raises:
-        ValueError: no whole number of 0 or more.
+        ValueError: no whole number of 0 or more, or one of more than 64 bits, of which torch knows none.
     """
     if seed is None:
         return int(torch.randint(2**31 - 1, ()).item())
     if not _is_whole(seed) or seed < 0:
         raise ValueError(f"seed: expected a whole number of 0 or more, got {seed!r}")
+    if seed >= 2**64:
+        raise ValueError(f"seed: expected a number below 2**64, got {seed}")
     return int(seed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
@@ -115,11 +116,11 @@ def _enough(
     if margin is not None and level is not None:
         raise ValueError("stop_margin, stop_probability: expected one of them, got both")
     if margin is not None:
-        if not margin > 0:
-            raise ValueError(f"stop_margin: expected a number above 0, got {margin}")
+        if not _is_number(margin) or not margin > 0:
+            raise ValueError(f"stop_margin: expected a number above 0, got {margin!r}")
         return gap_reached(margin, keep)
-    if not 0 < level <= 1:
-        raise ValueError(f"stop_probability: expected a number above 0 and up to 1, got {level}")
+    if not _is_number(level) or not 0 < level <= 1:
+        raise ValueError(f"stop_probability: expected a number above 0 and up to 1, got {level!r}")
     if probabilities_of(model, verifier, []) is None:
         raise ValueError(
             f"stop_probability: expected a verifier that this model is calibrated for "
@@ -127,3 +128,8 @@ def _enough(
         )
     reached = level_reached(level, keep)
     return lambda scores: reached(probabilities_of(model, verifier, scores))
+
+
+def _is_number(value: Any) -> bool:
+    """Whether something is a number, NumPy's included; truth values are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)

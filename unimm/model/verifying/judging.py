@@ -96,7 +96,7 @@ def judging(
     if callable(verifier):
         look = lambda latents, owners: verifier(latents, [prompts[owner] for owner in owners])  # noqa: E731
         return Judge(look, batch_size or request.PASS, sees=False)
-    if verifier not in VERIFIERS:
+    if verifier not in tuple(VERIFIERS):  # a tuple compares: what cannot be hashed is no name either
         raise ValueError(
             f"verifier: expected a function or one of {', '.join(VERIFIERS)}, "
             f"got {verifier!r}{suggestion(verifier, VERIFIERS)}"
