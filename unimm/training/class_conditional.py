@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +38,7 @@ from unimm.training.generating import (
     repeated,
     spread,
 )
+from unimm.training.operations import drawing_operations
 from unimm.training.pictures import save_grid
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
 from unimm.training.repa import Alignment, Targets
@@ -214,6 +216,16 @@ class ClassStage:
         seen = [repeated(tokens, draws) for tokens in self.modules["targets"](batch["pixels"])]
         pairs = zip(projected, seen, strict=True)
         return losses, [alignment_loss([ours], [theirs]) for ours, theirs in pairs]
+
+    def amounts(self, batch: dict[str, Tensor]) -> Mapping[str, float]:
+        return {"images": len(batch["labels"])}
+
+    def flops(self, batch: dict[str, Tensor]) -> float:
+        return self._operations * self.recipe.noise_draws * len(batch["labels"])
+
+    @cached_property
+    def _operations(self) -> int:
+        return drawing_operations(self.model.dit)
 
     def compile(self) -> None:
         compile_body(self.model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from unimm.model.unimm import UniMM
 from unimm.text.tokenizer import load_tokenizer
 from unimm.training.codec import place_of, trained
 from unimm.training.export import export_model, model_state, write_shell
+from unimm.training.operations import TalkOperations
 from unimm.training.pictures import save_grid
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
 from unimm.training.sharding import fill, gathered
@@ -108,6 +110,14 @@ class TalkStage:
         inside = getattr(batch, "batch", batch)
         pictures = len(inside.context_runs) + len(inside.query_runs)
         return {"tokens": int(inside.attention_mask.sum()), "images": pictures}
+
+    def flops(self, batch: Any) -> float:
+        """How many operations a batch is."""
+        return self._operations(getattr(batch, "batch", batch))
+
+    @cached_property
+    def _operations(self) -> TalkOperations:
+        return TalkOperations(self.model, self.noise_draws)  # at the first batch: who learns is known then
 
     def compile(self) -> None:
         if not self.rows.data.packing:  # whose lengths differ in every batch

@@ -1,0 +1,60 @@
+"""How many floating-point operations a step takes, by closed form: what "mfu" is a share of.
+
+Matrix products and attention count, a multiply and an add each. What is computed again to save memory does
+not, nor does padding, nor an encoder that makes latents in the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from unimm.model.unimm import UniMM
+from unimm.parts import IGNORED, Batch
+from unimm.training.sharding import as_whole
+from unimm.training.speed import macs_per_picture
+from unimm.training.verification import reading_macs
+
+
+class TalkOperations:
+    """Operations of a UniMM's step, forward and backward.
+
+    Backward, a room gives its inputs gradients if it or a room before it learns, and its weights as far as
+    they learn; each is as much work as the way forward.
+    """
+
+    def __init__(self, model: UniMM, noise_draws: int):
+        """Take the model when it is known who of it learns, and the draws of each picture."""
+        self.llm, self.noise_draws = model.config.settings.llm, noise_draws
+        self.evaluation = macs_per_picture(model.dit)
+        self.weights = {name: size(getattr(model, name).parameters()) for name in ("projector", "connector")}
+        self.times, learns = {}, False
+        for name in ("projector", "queries", "llm", "connector", "dit"):
+            parameters = list(getattr(model, name).parameters())
+            share = size(p for p in parameters if p.requires_grad) / size(parameters)
+            learns = learns or share > 0
+            self.times[name] = 1 + learns + share
+
+    def __call__(self, batch: Batch) -> float:
+        """Return the operations of a micro-batch."""
+        lengths = [run.length for run in batch.samples] or batch.attention_mask.sum(1).tolist()
+        said = int((batch.labels[:, 1:] != IGNORED).sum())
+        macs = {
+            "llm": sum(reading_macs(self.llm, length) for length in lengths)
+            + said * self.llm.width * self.llm.vocab_size,
+            "projector": self.weights["projector"] * sum(run.length for run in batch.context_runs),
+            "connector": self.weights["connector"] * sum(run.length for run in batch.query_runs),
+            "dit": self.evaluation * self.noise_draws * len(batch.query_runs),
+        }
+        return sum(2 * amount * self.times[name] for name, amount in macs.items())
+
+
+def drawing_operations(body: nn.Module) -> int:
+    """Return the operations of a body that learns, for one noise draw of one picture on its own grid."""
+    return 2 * 3 * macs_per_picture(body)
+
+
+def size(parameters: Iterable[nn.Parameter]) -> int:
+    """Return how many numbers parameters hold, of sharded ones all."""
+    return sum(as_whole(parameter).numel() for parameter in parameters)
