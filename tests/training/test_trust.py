@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from tests.training.toy import ToyStage, toy_recipe
 from unimm.training import checkpoint
 from unimm.training.identity import expect_same, identity
-from unimm.training.log import read_metrics
+from unimm.training.log import MetricLog, read_metrics
 from unimm.training.loop import train
 from unimm.training.stages import claim, main
 
@@ -178,6 +179,33 @@ def test_wandb_offline_keeps_the_metrics_in_the_folder_of_the_run(tmp_path, monk
     assert len(read_metrics(tmp_path / "run")) == 1
 
 
+def test_runs_of_one_name_are_two_to_wandb_and_parts_of_a_run_are_one(tmp_path, monkeypatch):
+    ids = []
+    monkeypatch.setattr("wandb.init", lambda **given: ids.append((given["name"], given["id"])))
+    for folder in ("a/run", "b/run", "a/run"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        MetricLog(tmp_path / folder, 0, "unimm")._file.close()
+    assert [name for name, _ in ids] == ["run"] * 3
+    assert ids[0] == ids[2] != ids[1]
+
+
+def test_other_pairs_prompts_and_sizes_of_a_generator_are_other_runs(tmp_path):
+    """Sections of stages that read neither sources nor rows."""
+    base = {
+        "train": {"seed": 0},
+        "pairs": "a.jsonl",
+        "prompts": {"count": 5},
+        "generator": {"body": {"heads": 4}},
+    }
+    for name, other in (
+        ("pairs", "b.jsonl"),
+        ("prompts", {"count": 6}),
+        ("generator", {"body": {"heads": 8}}),
+    ):
+        with pytest.raises(ValueError, match=rf"made of something else; {name}\S*: was "):
+            expect_same(tmp_path, identity(base), identity({**base, name: other}))
+
+
 def test_a_checkpoint_holds_no_pickle_and_says_what_the_run_is_made_of(tmp_path):
     train(toy_recipe(tmp_path, 2), ToyStage())
     folder = checkpoint.latest(tmp_path)
@@ -196,7 +224,7 @@ def test_several_processes_without_an_engine_are_refused(tmp_path, monkeypatch):
 def test_a_folder_belongs_to_one_stage_and_is_marked_whole_or_not_at_all(tmp_path, monkeypatch):
     """Other ranks look at the mark while the first one makes it."""
     with monkeypatch.context() as broken:
-        broken.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        broken.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
         with pytest.raises(OSError, match="killed"):
             claim(tmp_path, "joint")
     assert not (tmp_path / "stage.json").exists()

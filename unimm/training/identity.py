@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-SECTIONS = ("data", "pictures", "model", "body", "encoder", "decoder", "tokenizer")
+SECTIONS = (
+    "data", "pictures", "pairs", "prompts", "tokenizer",
+    "model", "generator", "learner", "encoder", "decoder", "text", "painter",
+)  # fmt: skip
 """Of a stage's recipe. What else it holds, such as weights of losses, may change between two parts of a run;
 every part's settings are kept beside it."""
 
