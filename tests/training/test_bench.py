@@ -90,7 +90,8 @@ def test_the_loader_reads_what_was_written(tmp_path):
     rows = write_conversations(tmp_path / "data", 4, size=(40, 30))
     source = SourceSettings(str(rows), "llava", options={"cache": str(tmp_path / "cache")})
     talks = talks_of(source, small_tokenizer(), 9, 1024, 12)
-    assert measure_loading(talks, 2, 4, 2) > 0
+    ticks = iter((3.0, 5.0))
+    assert measure_loading(talks, 2, 4, 2, lambda: next(ticks)) == 4, "8 samples in 2 s of the clock"
     [row] = talks.rows(3, 1)
     assert len(row.pictures) == 1
     assert row.skipped == ()

@@ -67,7 +67,9 @@ def talks_of(
     return Talks([settings.open()], [settings], 0, reading, Looking(size, size))
 
 
-def measure_loading(talks: Talks, batches: int, batch_size: int, workers: int) -> float:
+def measure_loading(
+    talks: Talks, batches: int, batch_size: int, workers: int, clock: Callable[[], float]
+) -> float:
     """Return samples per second, read, rendered, decoded, resized and packed by so many threads."""
     row_length = talks.reading.row_length
 
@@ -75,10 +77,10 @@ def measure_loading(talks: Talks, batches: int, batch_size: int, workers: int) -
         return batch_of_rows(talks.rows(number * batch_size, batch_size), 0, row_length, True)
 
     make(batches)
-    start = time.perf_counter()
+    start = clock()
     for _ in prefetch(make, range(batches), 2 * workers, workers):
         pass
-    return batches * batch_size / (time.perf_counter() - start)
+    return batches * batch_size / (clock() - start)
 
 
 def write_shards(folder: Path, shards: int, rows: int) -> Path:
