@@ -22,10 +22,10 @@ class Reporter:
             )
             self._bar = Progress(*columns, console=Console())
             self._task = self._bar.add_task("train", total=num_steps, facts="")
-            self._bar.start()
 
     def advance(self, step: int) -> None:
         if self._bar is not None:
+            self._bar.start()  # with the first step: what fails before leaves the terminal as it was
             self._bar.update(self._task, completed=step)
 
     def record(self, record: dict, seconds_left: float) -> None:
