@@ -30,4 +30,6 @@ def test_memory_is_as_planned():
         [sys.executable, str(script)], capture_output=True, text=True, env=environment, check=True
     )
     measured = int(done.stdout)
+    trained = f"{found.trained / 1e6:.0f} million parameters"
+    print(f"\n{trained}: {found.device_total / 1e6:.0f} MB planned, {measured / 1e6:.0f} measured")
     assert measured == pytest.approx(found.device_total, rel=0.1)
