@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 
 import pytest
@@ -10,7 +11,7 @@ from tests.data.readers import makers
 from tests.data.readers.makers import held, picture, talk, words
 from unimm.data.pictures import open_picture
 from unimm.data.readers import open_source
-from unimm.data.readers.stream import Streamed
+from unimm.data.readers.stream import HELD, Streamed
 from unimm.data.samples import BrokenSample
 
 
@@ -50,12 +51,31 @@ def test_the_next_row_costs_no_new_stream(hub):
     source = open_source(hub, rows=6)
     opened = []
     source.rows.open = partial(lambda open: opened.append(1) or open(), source.rows.open)
-    source[0, 2]
-    source[0, 3]
-    source[0, 4]
-    assert len(opened) == 1
-    source[0, 0]
-    assert len(opened) == 2
+    for row in (2, 3, 4, 0):
+        assert source[0, row].key == f"owner/name:{row}"
+    assert not opened  # the one that told the format goes on
+
+
+def test_threads_and_stand_ins_do_not_begin_a_stream_anew():
+    class Numbers:
+        def decode(self, is_wanted):
+            return self
+
+        def skip(self, rows):
+            return iter([{"row": row} for row in range(rows, 4000)])
+
+        def __iter__(self):
+            return self.skip(0)
+
+    opened = []
+    rows = Streamed("x", lambda: opened.append(1) or Numbers(), 4000)
+    orders = [[0, 8, 9, 1, 2, 2, 10], range(96, 192), range(11, 96), [500, 400, 1200, 1199]]
+    for row in itertools.chain(*orders):
+        assert rows.row(0, row) == {"row": row}
+    assert (len(opened), len(rows._held)) == (1, HELD)
+    assert rows.row(0, 3500) == {"row": 3500}
+    assert rows.row(0, 3) == {"row": 3}
+    assert len(opened) == 3
 
 
 def test_an_early_end_is_a_broken_sample(hub):
