@@ -23,6 +23,7 @@ class Listed:
     shards: tuple[int, ...]
     broken: frozenset = field(default_factory=frozenset)  # of (shard, row)
     random_access: bool = True
+    shards_at_once: int | None = None
     faults: tuple[str, ...] = ()
     pictures: tuple[Path, ...] = ()
     num_turns: int = 1

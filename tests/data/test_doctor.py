@@ -116,7 +116,7 @@ def test_a_limit_is_spread_over_the_whole_and_repeats(tmp_path):
 
 def test_of_a_stream_the_first_rows_are_read():
     class Stream:
-        random_access, shards = False, (9,)
+        random_access, shards_at_once, shards = False, None, (9,)
 
         def __len__(self):
             return 9

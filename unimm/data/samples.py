@@ -97,6 +97,10 @@ class Source(Protocol):
         """Whether any row costs the same; if not, rows are to be asked for in their stored order."""
 
     @property
+    def shards_at_once(self) -> int | None:
+        """Among how many shards to shuffle if nobody says: few where a row costs a whole one; None: all."""
+
+    @property
     def faults(self) -> tuple[str, ...]:
         """What is wrong with whole files, a line each; their rows that can be read are among the shards."""
 

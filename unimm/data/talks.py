@@ -38,7 +38,9 @@ class SourceSettings:
     images: tuple[str, ...] = ()  # folders, or tars, that the rows' paths are in; none: the reader's own
     captions: dict[str, float] = field(default_factory=dict)  # shares by name; none: the first of each
     split: str | None = None  # of files that are named by splits
-    shards_at_once: int | None = None  # shuffle among so many shards only: for slow disks; null: among all
+    shards_at_once: int | None = (
+        None  # shuffle among so many shards only; null: the format's own (all, or few)
+    )
     options: dict[str, Any] = field(default_factory=dict)  # of the reader: template, task, unmarked, ...
 
     def __post_init__(self) -> None:
@@ -67,12 +69,20 @@ class InOrder:
 def mixed(sources: Sequence[Source], settings: Sequence[SourceSettings], seed: int) -> Mixture:
     """Return the sources mixed by their weights, each in an order of its own."""
     orders = [
-        ShardOrder(tuple(source.shards), seed + number, given.shards_at_once)
-        if source.random_access
-        else InOrder(tuple(source.shards))
+        _order_of(source, given, seed + number)
         for number, (source, given) in enumerate(zip(sources, settings, strict=True))
     ]
     return Mixture(orders, [given.weight for given in settings], seed)
+
+
+def _order_of(source: Source, given: SourceSettings, seed: int) -> ShardOrder | InOrder:
+    rows = tuple(source.shards)
+    if not sum(rows):
+        raise ValueError(f"data.sources: {given.path}: expected at least one sample, found none")
+    if not source.random_access:
+        return InOrder(rows)
+    at_once = source.shards_at_once if given.shards_at_once is None else given.shards_at_once
+    return ShardOrder(rows, seed, at_once)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ class Arrows:
     """Rows of one saved split, memory-mapped; one shard, as any row costs the same."""
 
     random_access = True
+    shards_at_once = None
     faults: tuple[str, ...] = ()
 
     def __init__(self, folder: Path):

@@ -29,6 +29,7 @@ class Listed:
     """
 
     random_access = True
+    shards_at_once = None
     faults: tuple[str, ...] = ()
 
     def __init__(self, folder: Path):

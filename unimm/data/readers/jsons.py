@@ -128,6 +128,7 @@ class Jsons:
     """Rows of JSON files: one shard each."""
 
     random_access = True
+    shards_at_once = None
 
     def __init__(self, paths: Sequence[Path], cache: Path | None):
         """Open them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache as remembered
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +15,8 @@ from unimm.data.readers.index import Arrays, index_of
 from unimm.data.samples import BrokenSample
 
 KIND = "parquet 1"
-HELD = 4  # row groups in memory: of pictures, some tens of megabytes each
+AT_ONCE = 4  # row groups that are shuffled together if nobody says how many
+HELD = 2 * AT_ONCE  # row groups of a source in memory: of pictures, some tens of megabytes each
 
 
 def build_index(path: Path, advance: Callable[[int], None]) -> Arrays:
@@ -36,10 +38,11 @@ def build_index(path: Path, advance: Callable[[int], None]) -> Arrays:
 class Parquets:
     """Rows of parquet files; each row group is a shard.
 
-    Reading a row reads its group unless that is among the last few: shuffle within few shards at once.
+    Reading a row reads its group unless that is among the last few.
     """
 
     random_access = True
+    shards_at_once = AT_ONCE
     faults: tuple[str, ...] = ()
 
     def __init__(self, paths: Sequence[Path], cache: Path | None):
@@ -70,7 +73,7 @@ class Parquets:
         pyarrow = parquet_library()
         file, group = self._groups[shard]
         try:
-            table = _group(self.paths[file], group)
+            table = _groups_of(self.paths)(file, group)
             return {name: table.column(name)[row].as_py() for name in table.column_names}
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             told = " ".join(str(error).split())
@@ -79,10 +82,16 @@ class Parquets:
             ) from error
 
 
-@lru_cache(maxsize=HELD)
-def _group(path: Path, group: int) -> Any:
-    with parquet_library().parquet.ParquetFile(path) as file:
-        return file.read_row_group(group, use_threads=False)
+@remembered
+def _groups_of(paths: tuple[Path, ...]) -> Callable[[int, int], Any]:
+    """Return what reads a group of a file of these, and remembers the last few: sources do not share them."""
+
+    @lru_cache(maxsize=HELD)
+    def group_of(file: int, group: int) -> Any:
+        with parquet_library().parquet.ParquetFile(paths[file]) as opened:
+            return opened.read_row_group(group, use_threads=False)
+
+    return group_of
 
 
 def parquet_library() -> ModuleType:

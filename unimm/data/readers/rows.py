@@ -15,6 +15,7 @@ class Rows(Protocol):
 
     shards: tuple[int, ...]
     random_access: bool
+    shards_at_once: int | None
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -52,6 +53,10 @@ class RowSource:
     @property
     def random_access(self) -> bool:
         return self.rows.random_access
+
+    @property
+    def shards_at_once(self) -> int | None:
+        return self.rows.shards_at_once
 
     @property
     def faults(self) -> tuple[str, ...]:

@@ -76,7 +76,9 @@ def build_index(path: Path, advance: Callable[[int], None]) -> Arrays:
             damage = _damage(path, tar.offset, file_size)
     except tarfile.TarError as error:
         if not members:
-            raise ValueError(f"{path}: expected an uncompressed tar ({error}){_packed(path)}") from error
+            raise ValueError(
+                f"{path}: expected an uncompressed tar ({error}){compression_hint(path)}"
+            ) from error
         damage = f"{path}: damaged behind {members[-1][3]!r} ({error}); what follows is lost"
         if members[-1][2] == CUT:
             damage = f"{path}: cut short at {file_size} bytes"
@@ -110,7 +112,7 @@ def _damage(path: Path, end: int, file_size: int) -> str:
     return ""
 
 
-def _packed(path: Path) -> str:
+def compression_hint(path: Path) -> str:
     """Return a hint if a file is compressed: then no member can be reached without those before it."""
     with path.open("rb") as file:
         start = file.read(6)
@@ -184,6 +186,7 @@ class Tars:
     """Rows of many tars: one shard each."""
 
     random_access = True
+    shards_at_once = None
 
     def __init__(self, paths: Sequence[Path], cache: Path | None):
         if not paths:
