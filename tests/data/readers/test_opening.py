@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+
+import numpy as np
 import pytest
 
 from tests.data.readers import makers
@@ -9,6 +12,7 @@ from tests.data.readers.makers import held, picture, talk, words
 from unimm.data.pictures import open_picture
 from unimm.data.readers import open_source, sniff
 from unimm.data.samples import BrokenSample
+from unimm.data.talks import SourceSettings, mixed
 
 OURS = "Generate an image of "
 
@@ -68,6 +72,32 @@ def test_an_unknown_format_says_what_was_looked_for(tmp_path):
     assert "llava / sharegpt4v / cambrian / llava_onevision: rows with 'conversations'" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", b'{"question": 1, "answer": 2}', "a file .jsonl; a.jsonl with question, answer. Looked"),
+        ("a.json", b"[]", "a file .json; a.json without objects. Looked"),
+        ("a.tar", b"", "a.tar cannot be read: empty file. Looked"),
+        ("a.tar", gzip.compress(b"x"), "a.tar cannot be read: .*; it is compressed by gzip, unpack"),
+    ],
+)
+def test_an_unknown_file_says_what_is_in_it(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        sniff(tmp_path / name)
+
+
+def test_a_tar_of_other_things_and_one_nested_beyond_reason_are_unknown(tmp_path):
+    tar = makers.write_tar(tmp_path / "a.tar", [("0.cls", b"3"), ("0.npy", b"x")])
+    with pytest.raises(
+        ValueError, match="no known format. Found a file .tar; a.tar with <key>.cls, <key>.npy"
+    ):
+        sniff(tar)
+    tar = makers.write_tar(tmp_path / "b.tar", [("0.json", b"[" * 200_000), ("0.png", b"x")])
+    with pytest.raises(ValueError, match="b.tar cannot be read: 0: 0.json: not readable as JSON"):
+        sniff(tar)
+
+
 def test_mistakes_are_told(tmp_path):
     path = makers.llava(tmp_path / "set")
     with pytest.raises(ValueError, match="format: expected one of .* did you mean 'llava'"):
@@ -88,6 +118,35 @@ def test_mistakes_are_told(tmp_path):
         open_source(makers.omniedit(tmp_path / "edits"))
     with pytest.raises(ValueError, match="split: expected one of dev, train, got 'test'"):
         open_source(tmp_path / "edits", split="test")
+
+
+def test_two_sources_of_parquet_read_each_row_group_once(tmp_path, monkeypatch):
+    from pyarrow.parquet import ParquetFile
+
+    for name in "ab":
+        rows = [{"messages": [{"role": "assistant", "content": f"{name} {n}"}]} for n in range(60)]
+        makers.write_parquet(tmp_path / name / "rows.parquet", rows, group=5)
+    given = [SourceSettings(str(tmp_path / name)) for name in "ab"]
+    sources = [each.open() for each in given]
+    read, kept = [], ParquetFile.read_row_group
+    monkeypatch.setattr(
+        ParquetFile,
+        "read_row_group",
+        lambda file, group, **how: read.append(group) or kept(file, group, **how),
+    )
+    places = mixed(sources, given, 0).locate(np.arange(120))
+    found = {sources[s][shard, row].texts for s, shard, row in zip(*places[:3], strict=True)}
+    assert found == {(f"{name} {n}",) for name in "ab" for n in range(60)}
+    assert sorted(read) == sorted(2 * list(range(12)))
+
+
+def test_a_source_without_samples_is_named(tmp_path):
+    (tmp_path / "none.json").write_text("[]")
+    given = SourceSettings(str(tmp_path / "none.json"), "llava")
+    with pytest.raises(
+        ValueError, match=r"data.sources: .*none.json: expected at least one sample, found none"
+    ):
+        mixed([given.open()], [given], 0)
 
 
 def test_files_of_another_format_beside_are_left_out_and_named(tmp_path):

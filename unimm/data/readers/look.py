@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from unimm.data.readers.arrow import MARK, Arrows
+from unimm.data.readers.fields import parsed
 from unimm.data.readers.folders import ENDINGS
 from unimm.data.readers.parquet import parquet_library
 from unimm.data.readers.tables import JSON_ENDINGS
-from unimm.data.readers.tars import split_name
+from unimm.data.readers.tars import compression_hint, split_name
 from unimm.data.samples import BrokenSample
 
 MANIFEST = "wds_manifest.json"
@@ -109,18 +110,28 @@ class Look:
 
     def summary(self) -> str:
         """Return what is there, in a few words."""
+        return "; ".join([self._kinds(), *self._held()[:3]])
+
+    def _kinds(self) -> str:
         if not self.path.is_dir():
             return f"a file {self.path.suffix or 'without an ending'}"
         counts = Counter(path.suffix.lower() or "without an ending" for path in self.files)
         kinds = [f"{number} {ending}" for ending, number in counts.most_common(6)]
-        rows = [
-            f"{path.name} with {', '.join(rows[0]) or 'no keys'}"
+        return f"a folder with {', '.join(kinds) or 'no files'}"
+
+    def _held(self) -> list[str]:
+        """Return what the first rows of the files that can be read are, those of the first tar last."""
+        tables = [
+            f"{path.name} with {', '.join(rows[0]) or 'no keys'}" if rows else f"{path.name} without objects"
             for path, rows in self.tables.items()
-            if rows
+            if path.name not in self.errors
         ]
-        return f"a folder with {', '.join(kinds) or 'no files'}" + (
-            f"; {'; '.join(rows[:3])}" if rows else ""
-        )
+        tars = [
+            f"{path.name} with {', '.join(f'<key>.{each}' for each in fields) or 'nothing in it'}"
+            for path, fields in list(self.tars.items())[:1]
+            if path.name not in self.errors
+        ]
+        return tables + tars
 
     def _guarded(self, path: Path, peek) -> Any:
         try:
@@ -161,6 +172,13 @@ def _first_arrow(folder: Path) -> list[Mapping[str, Any]]:
 
 
 def _first_members(path: Path) -> Mapping[str, Any]:
+    try:
+        return _first_fields(path)
+    except tarfile.TarError as error:
+        raise ValueError(f"{error}{compression_hint(path)}") from error
+
+
+def _first_fields(path: Path) -> Mapping[str, Any]:
     found, key = {}, None
     with tarfile.open(path, "r:") as tar:
         for info in islice(tar, 64):
@@ -169,6 +187,7 @@ def _first_members(path: Path) -> Mapping[str, Any]:
             own, name = split_name(info.name)
             if key not in (None, own):
                 break
-            key = own
-            found[name.lower()] = json.load(tar.extractfile(info)) if name.lower() == "json" else None
+            key, name = own, name.lower()
+            is_json = name == "json"
+            found[name] = parsed(tar.extractfile(info).read(FIRST_BYTES), info.name, own) if is_json else None
     return found
