@@ -249,3 +249,11 @@ def test_rows_of_messages(broken, row, kind, said):
     found = broken("messages", row)
     assert said in found.reason
     assert found.kind == kind
+
+
+def test_an_object_that_has_a_key_twice_is_no_row(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNIMM_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"messages": [], "messages": [{"role": "assistant", "content": "a star"}]}')
+    with pytest.raises(BrokenSample, match="row: not readable as JSON .two keys 'messages' in one object"):
+        open_source(path, format="messages")[0, 0]

@@ -95,13 +95,21 @@ def parsed(content: bytes | str, name: str, key: str) -> Any:
     """Return the value of JSON text.
 
     Raises:
-        BrokenSample: no JSON, or nested beyond reason.
+        BrokenSample: no JSON, nested beyond reason, or with an object that has a key twice.
     """
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:  # bad UTF-8 and numbers of 5,000 digits are ValueErrors
         told = str(error) or type(error).__name__
         raise BrokenSample(key, f"{name}: not readable as JSON ({told})", "damage") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
+        raise ValueError(f"two keys {twice!r} in one object")
+    return found
 
 
 def shown(value: Any) -> str:
