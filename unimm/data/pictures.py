@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from unimm.data.samples import BrokenSample
 from unimm.latents.pixels import MAX_PIXELS, load_image
@@ -129,6 +129,10 @@ def measure_picture(content: bytes, key: str, name: str) -> Measured:
             with Image.open(io.BytesIO(content), formats=_formats()) as image:
                 found = Measured(*image.size, image.format or "?", image.mode)
                 frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a camera's
+    except UnidentifiedImageError as error:  # whose words name an address in memory
+        known = ", ".join(_formats())
+        reason = f"{name}: not a picture that can be read ({known}), it begins with {content[:12]!r}"
+        raise BrokenSample(key, reason, "picture") from error
     except Exception as error:  # see above
         raise BrokenSample(
             key, f"{name}: not a picture that can be read ({_told(error)})", "picture"
