@@ -33,19 +33,19 @@ def open_model(
     """
     with status(f"loading {name}"):
         import torch
-        from transformers.utils import logging
 
         from unimm import UniMM
         from unimm.app.device import device_named
+        from unimm.loaded import quiet
         from unimm.tables import expect_known
 
         place = device_named(device)
         expect_known("--dtype", dtype, DTYPES)
-        logging.disable_progress_bar()  # of transformers, which writes it to files too
         hub = {} if revision is None else {"revision": revision}
-        model = UniMM.from_pretrained(
-            name, dtype=getattr(torch, dtype), profile=profile, adapter=adapter, **hub
-        )
+        with quiet():  # transformers writes its bars to files too
+            model = UniMM.from_pretrained(
+                name, dtype=getattr(torch, dtype), profile=profile, adapter=adapter, **hub
+            )
         model = model.eval().to(place)
     if compiled:
         model.compile_drawing()

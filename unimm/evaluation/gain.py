@@ -27,6 +27,7 @@ from unimm.evaluation.world.drawing import draw, picture_size
 from unimm.evaluation.world.scoring import obeyed, read_all, same_answer
 from unimm.evaluation.world.seeing import Probe, probe
 from unimm.evaluation.world.settings import fingerprint
+from unimm.loaded import quiet
 from unimm.tables import expect_known
 from unimm.whole import write_whole
 from unimm.world.prompts import SPLITS, Prompt, prompts
@@ -154,6 +155,7 @@ def open_sides(before: str, after: str) -> list[Callable[[], UniMM]]:
     return [opener(before, after), opener(after, before)]
 
 
+@quiet()
 def main(arguments: Sequence[str]) -> None:
     """Compare two models and print the card.
 
