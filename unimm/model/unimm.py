@@ -193,8 +193,7 @@ class UniMM(StoredModel):
             stop_margin: draw in rounds, and no more for a prompt once its last kept score is this far above
                 the next.
             stop_probability: draw in rounds, and no more for a prompt once each kept candidate is right with
-                this probability, for verifiers that the model is calibrated for; not with `images`, which
-                no calibration knows.
+                this probability, for verifiers that the model is calibrated for; not with `images`.
             seed: of the first candidate; the others take the numbers after it. A list gives each prompt its
                 own first.
             negative_prompt: what guidance leads away from, instead of the learned null condition; read after
@@ -266,7 +265,7 @@ class UniMM(StoredModel):
 
         Args:
             images: pictures or latents.
-            prompt: what they should show.
+            prompt: what they should show; read with the picture alone, as if nothing had stood before it.
             verifier: who judges.
             probabilities: return `Verdicts(scores, probabilities)`, with the calibrated probability that
                 each picture shows its prompt.
