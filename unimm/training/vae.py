@@ -101,12 +101,12 @@ class VAEStage:
 
     def __init__(self, recipe: VAERecipe):
         self.recipe = recipe
-        self.stream = open_stream(recipe.pictures, recipe.data, recipe.train)
         vae = VAE(recipe.vae.config())
         if recipe.start is not None:
             _begin(vae, recipe.start)
         vae.tower.to(memory_format=torch.channels_last)  # as convolutions are fastest
         losses = PictureCritic(recipe.losses, recipe.train, None, tiny_encoder)
+        self.stream = open_stream(recipe.pictures, recipe.data, recipe.train)  # takes minutes, so last
         self.modules = {"vae": vae, "losses": losses}
         self.groups = {"vae": Group()}
         if any(True for _ in losses.parameters()):
