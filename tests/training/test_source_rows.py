@@ -129,6 +129,9 @@ def test_kept_latents_of_other_weights_or_data_are_refused(tmp_path, llava):
     fewer = replace(given.data.sources[0], path=str(llava / "fewer.json"))
     with pytest.raises(ValueError, match="expected latents of these sources"):
         stage(replace(given, data=replace(given.data, sources=(fewer,))))
+    otherwise = replace(given.data.sources[0], options={"unmarked": "first"})
+    with pytest.raises(ValueError, match="expected latents of these sources"):
+        stage(replace(given, data=replace(given.data, sources=(otherwise,))))
 
 
 def test_a_batch_without_pictures_goes_every_way_into_the_encoder(tmp_path, llava):

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from unimm.data.cache import CacheLayout, LatentCache
 from unimm.data.collate import Looking
 from unimm.data.samples import BrokenSample, Source
-from unimm.data.talks import Fetch, Spot
+from unimm.data.talks import Fetch, SourceSettings, Spot
 from unimm.model.unimm import UniMM
 from unimm.parts import Image
 from unimm.training.latents import SHARD, filled, weights_hash
@@ -176,12 +177,17 @@ def _encoded(pictures: Sequence[Tensor | None], encode: Callable, shape: tuple[i
 
 
 def _data_hash(data: TalkData, sources: Sequence[Source]) -> str:
-    """Return a short name for what the sources are: where, of which format and how many rows."""
+    """Return a short name for what the sources are: where, read how, and how many rows."""
     facts = [
-        [given.path, given.format, given.split, list(given.images), list(source.shards)]
+        [given.path, given.format, given.split, list(given.images), list(source.shards), _read_how(given)]
         for given, source in zip(data.sources, sources, strict=True)
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _read_how(given: SourceSettings) -> dict[str, Any]:
+    """Return the options that can change which pictures a row has: all but where indexes are kept."""
+    return {name: value for name, value in given.options.items() if name != "cache"}
 
 
 def _stored_index(folder: Path, data: TalkData, sources: Sequence[Source], role: str) -> Index:
