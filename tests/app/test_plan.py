@@ -32,6 +32,7 @@ def test_a_small_run_fits_a_large_device(recipe, stage):
 def test_what_does_not_fit_is_refused_with_what_would():
     done = planned(JOINT, "--memory", "1.5")
     assert done.exit_code == 1
+    assert " of 1.5 " in done.output, "what it is held against, as it was given"
     assert "It does not fit. What would:" in done.output
     assert "train.accumulation=" in done.output
 

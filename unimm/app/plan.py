@@ -79,9 +79,9 @@ def _show(
     for name, size in found.device_bytes.items():
         table.add_row(name, f"{size / GIB:.2f}")
     table.add_section()
-    table.add_row("together", f"{found.device_total / GIB:.1f} of {found.device_capacity / GIB:.0f}")
+    table.add_row("together", f"{found.device_total / GIB:.1f} of {found.device_capacity / GIB:.1f}")
     console.print(table)
-    room = "" if found.host_capacity is None else f" of {found.host_capacity / GIB:.0f}"
+    room = "" if found.host_capacity is None else f" of {found.host_capacity / GIB:.1f}"
     console.print(f"a host: {found.host_total / GIB:.1f} GiB{room}")
     console.print(f"parameters: {found.trained / 1e9:.3f} B learn, {found.frozen / 1e9:.3f} B are frozen")
     console.print(
