@@ -22,7 +22,7 @@ from unimm.training.plan.workload import Rows, Workload, drawing, talking
 from unimm.training.recipe import Group
 from unimm.training.text_to_image import TextRecipe
 
-KINDS_THAT_DRAW = ("draw", "redraw")
+KINDS_THAT_DRAW = ("draw", "redraw", "attribute")
 """Kinds of rows of the world that end in a picture to draw."""
 
 
