@@ -139,6 +139,10 @@ def test_captions_are_mixed_by_their_shares():
     assert with_caption(captioned(), {"missing": 5, "short": 1}, 0.5).texts == ("short",)
     with pytest.raises(BrokenSample, match="captions: expected one of alt, got original, short, long"):
         with_caption(captioned(), {"alt": 1}, 0.5)
+    with pytest.raises(
+        BrokenSample, match="captions: expected one of alt, got a conversation, which has none"
+    ):
+        with_caption(Sample(captioned().turns, "k"), {"alt": 1}, 0.5)
     with pytest.raises(ValueError, match="captions.alt: expected a share above 0, got 0"):
         check_shares({"alt": 0})
     with pytest.raises(ValueError, match="captions.alt"):

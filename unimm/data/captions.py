@@ -35,11 +35,11 @@ def with_caption(sample: Sample, shares: Mapping[str, float], lot: float) -> Sam
     Raises:
         BrokenSample: it has none of these captions.
     """
-    if not shares or not sample.wordings:
+    if not shares:
         return sample
     names = [name for name in shares if name in sample.wordings]
     if not names:
-        known = ", ".join(sample.wordings)
+        known = ", ".join(sample.wordings) or "a conversation, which has none"
         raise BrokenSample(sample.key, f"captions: expected one of {', '.join(shares)}, got {known}")
     total, upto = math.fsum(shares[name] for name in names), 0.0
     for name in names:

@@ -177,7 +177,8 @@ def _check_words(sample: Sample, tokenizer, checks: Checks, found: Findings) -> 
     labelled = sum(label != IGNORED for label in row.labels)
     found.tokens.append(len(row.ids))
     found.labelled.append(labelled)
-    found.wordings[", ".join(sample.wordings) or "one caption"] += 1
+    if sample.wordings:
+        found.wordings[", ".join(sample.wordings)] += 1
     if sample.label is not None:
         found.labels[sample.label] += 1
 

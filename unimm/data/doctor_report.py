@@ -97,7 +97,7 @@ def lines_of(report: Report) -> list[tuple[str, str]]:
     ]
     if report["classes"]:
         lines.append(("classes", f"{report['classes']:,} among those checked"))
-    if list(report["wordings"]) != ["one caption"]:
+    if report["wordings"]:
         lines.append(("captions", "; ".join(f"{name} ({n:,})" for name, n in report["wordings"].items())))
     lines += [
         ("speed", _speed(report["speed"])),

@@ -49,8 +49,8 @@ class Sample:
     key: str
     """Names the row to a person: file, and the row's place or own name in it."""
     wordings: Mapping[str, tuple[Turn, ...]] = field(default_factory=dict)
-    """Where the source has several captions: the turns with each, by the caption's name, in the source's
-    order; `turns` is the first. Empty where there is one."""
+    """Where the source has captions: the turns with each, by the caption's name, in the source's order;
+    `turns` is the first. Empty where it has conversations."""
     label: int | None = None
     """The class, where the source has classes."""
 

@@ -47,6 +47,12 @@ def test_captions_teach_other_tasks_too(tmp_path, task, targets):
     assert (words(1) in sample.texts) == (task == "describe")
 
 
+def test_one_caption_has_its_name_too(tmp_path):
+    sample = opened(blip3o(tmp_path), tmp_path)[0, 0]
+    assert list(sample.wordings) == ["txt"]
+    assert sample.worded("txt").turns == sample.turns
+
+
 def test_captions_in_the_json_are_wordings(tmp_path):
     source = opened(
         blip3o(tmp_path / "set", 1, with_json=True),

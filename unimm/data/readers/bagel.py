@@ -63,7 +63,7 @@ class EditRow:
             str(number): self._turns(pictures, [said[number % len(said)] for said in options])
             for number in range(max(map(len, options)))
         }
-        return Sample(wordings["0"], key, wordings if len(wordings) > 1 else {})
+        return Sample(wordings["0"], key, wordings)
 
     def _options(self, value: Any, name: str, key: str) -> list[str]:
         """Return the wordings of one step; a plain string is one."""

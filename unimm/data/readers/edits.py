@@ -52,7 +52,7 @@ class InstructedRow:
             name: edit(self._shown(row, key), said, drawn, self.template)
             for name, said in self._instructions(row, key).items()
         }
-        return Sample(next(iter(wordings.values())), key, wordings if len(wordings) > 1 else {})
+        return Sample(next(iter(wordings.values())), key, wordings)
 
     def _shown(self, row: Mapping[str, Any], key: str) -> list[Stored]:
         name = self.columns.shown

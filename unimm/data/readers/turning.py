@@ -62,8 +62,8 @@ def edit(shown: Sequence[Stored], instruction: str, drawn: Stored, template: str
 def captioned(
     key: str, picture: Stored, captions: Mapping[str, str], task: str, template: str, label: int | None = None
 ) -> Sample:
-    """Return the sample of a picture with one caption or more."""
+    """Return the sample of a picture with one caption or more, each a wording by its name."""
     turning = pick("task", task, TASKS)
     wordings = {name: turning(picture, caption, template) for name, caption in captions.items()}
     first = next(iter(wordings.values()))
-    return Sample(first, key, wordings if len(wordings) > 1 else {}, label)
+    return Sample(first, key, wordings, label)
