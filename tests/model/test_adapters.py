@@ -215,7 +215,7 @@ def of_the_encoder(folder):
         (lambda f: damage(f, CONFIG, r="3"), "expected numbers r"),
         (lambda f: damage(f, CONFIG, r=4), "misshapen"),
         (lambda f: damage(f, BASE, name=3), "expected name, weights and kept"),
-        (lambda f: (f / CONFIG).write_text("{"), "not JSON"),
+        (lambda f: (f / CONFIG).write_text("{"), "expected JSON"),
         (lambda f: (f / TENSORS).write_bytes(b"\x80cut"), "cut short"),
         (without_one, "1 missing"),
         (of_the_encoder, "linear layers in llm, projector, connector, dit, got encoder"),

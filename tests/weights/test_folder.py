@@ -91,8 +91,8 @@ def test_a_tensor_above_the_shard_size_is_named(state, tmp_path):
 @pytest.mark.parametrize(
     ("break_it", "error", "said"),
     [
-        (lambda f: (f / "config.json").unlink(), FileNotFoundError, r"no config\.json"),
-        (lambda f: (f / "config.json").write_text("{"), ValueError, "not JSON"),
+        (lambda f: (f / "config.json").unlink(), FileNotFoundError, r"expected config\.json"),
+        (lambda f: (f / "config.json").write_text("{"), ValueError, "expected JSON"),
         (lambda f: (f / "config.json").write_text("[]"), ValueError, "JSON object, got list"),
         (lambda f: (f / "model-00002-of-00004.safetensors").unlink(), FileNotFoundError, "00002"),
         (lambda f: cut(f / "model-00002-of-00004.safetensors"), ValueError, "cut short"),
