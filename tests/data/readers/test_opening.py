@@ -140,6 +140,11 @@ def test_two_sources_of_parquet_read_each_row_group_once(tmp_path, monkeypatch):
     assert sorted(read) == sorted(2 * list(range(12)))
 
 
+def test_the_first_row_may_be_large(tmp_path):
+    row = {"conversations": talk(1, marker="") + [{"from": "gpt", "value": "x" * 100_000}]}
+    assert sniff(makers.write_lines(tmp_path / "rows.jsonl", [row])).format == "llava"
+
+
 def test_a_source_without_samples_is_named(tmp_path):
     (tmp_path / "none.json").write_text("[]")
     given = SourceSettings(str(tmp_path / "none.json"), "llava")

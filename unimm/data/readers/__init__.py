@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,10 +154,15 @@ def _of_tables(look: Look) -> Guess | None:
             continue
         fit = [file for file, rows in look.tables.items() if any(reader.row(row) for row in rows)]
         if fit:
-            rest = tuple(file.name for file in look.tables if file not in fit)
+            rest = _names_beside(look, fit)
             keys = ", ".join(map(repr, look.tables[fit[0]][0]))
             return Guess(name, f"rows of {fit[0].name} have {keys}", tuple(fit), rest)
     return None
+
+
+def _names_beside(look: Look, chosen: Collection[Path]) -> tuple[str, ...]:
+    chosen = set(chosen)  # of thousands of shards
+    return tuple(file.name for file in look.tables if file not in chosen)
 
 
 def _of_tars(look: Look) -> Guess | None:
@@ -234,7 +239,7 @@ def paths_of(path: Path, format: str | None, split: str | None) -> Guess:
     fit = fit or (list(look.tables) if reader.row else [])
     if not fit:
         raise ValueError(f"{path}: expected {reader.about}, found {look.summary()}")
-    return Guess(format, told, tuple(fit), tuple(file.name for file in look.tables if file not in fit))
+    return Guess(format, told, tuple(fit), _names_beside(look, fit))
 
 
 def _open_hub(name: str, format: str | None, split: str, options: Mapping[str, Any]) -> Source:

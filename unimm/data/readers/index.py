@@ -21,6 +21,7 @@ Arrays = Mapping[str, np.ndarray]
 Build = Callable[[Path, Callable[[int], None]], Arrays]
 """`build(path, advance)` reads a file and calls `advance(bytes so far)` now and then."""
 
+READ_AT_ONCE = ("num_rows", "rows")  # what is asked of every index when a data set is opened
 BAR_FROM_BYTES = 64 * 2**20  # smaller files are indexed before a bar could be read
 
 
@@ -75,8 +76,8 @@ def _stamp(path: Path) -> np.ndarray:
 class _Kept(Mapping):
     """The arrays of an index, each read from its file when it is first asked for."""
 
-    def __init__(self, path: Path, names: list[str]):
-        self._path, self._names, self._held = path, names, {}
+    def __init__(self, path: Path, names: list[str], held: dict[str, np.ndarray]):
+        self._path, self._names, self._held = path, names, held
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._held:
@@ -97,8 +98,10 @@ def _read(kept: Path, stamp: np.ndarray) -> Arrays | None:
         return None
     try:
         with kept.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            fresh = file["stamp"].tolist() == stamp.tolist()
-            return _Kept(kept, [name for name in file.files if name != "stamp"]) if fresh else None
+            if file["stamp"].tolist() != stamp.tolist():
+                return None
+            names = [name for name in file.files if name != "stamp"]
+            return _Kept(kept, names, {name: file[name] for name in names if name in READ_AT_ONCE})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # a damaged index is made again; it is nobody's data
 

@@ -23,7 +23,7 @@ from unimm.data.readers.tars import compression_hint, split_name
 from unimm.data.samples import BrokenSample
 
 MANIFEST = "wds_manifest.json"
-FIRST_BYTES = 4 * 2**20  # of a JSON file: its first rows
+FEW_BYTES, FIRST_BYTES = 2**16, 4 * 2**20  # of a JSON file: its first rows, small ones or large
 FIRST_ROWS = 8
 MOST_FILES = 200_000
 SPLIT = re.compile(r"^(train|training|val|valid|validation|test|dev|eval)(?=[-_.])")
@@ -142,9 +142,13 @@ class Look:
 
 
 def _first_json(path: Path) -> list[Mapping[str, Any]]:
-    """Return the first rows of a JSON list, or of JSON lines."""
+    """Return the first rows of a JSON list, or of JSON lines; of small rows only a little is read."""
+    return _rows_within(path, FEW_BYTES) or _rows_within(path, FIRST_BYTES)
+
+
+def _rows_within(path: Path, num_bytes: int) -> list[Mapping[str, Any]]:
     with path.open("rb") as file:
-        text = file.read(FIRST_BYTES).decode("utf-8-sig", "replace").lstrip()
+        text = file.read(num_bytes).decode("utf-8-sig", "replace").lstrip()
     decoder, rows, at = json.JSONDecoder(), [], 1 if text.startswith("[") else 0
     while len(rows) < FIRST_ROWS:
         while text[at : at + 1] and text[at] in " \t\r\n,":
