@@ -163,7 +163,7 @@ def test_amounts_are_tokens_and_pictures(tmp_path, llava):
         ({"pictures": None, "sources": ()}, "expected either pictures .* got neither"),
         ({"row_length": 0}, "row_length: expected 1 or more"),
         ({"row_length": 10_000}, r"row_length: expected at most 160 \(llm.context\), got 10000"),
-        ({"latents": "x", "latents_kind": "int4"}, "kind"),
+        ({"latents": "x", "latents_kind": "int4"}, "data.latents_kind: expected .* got 'int4'"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(tmp_path, llava, changes, told):

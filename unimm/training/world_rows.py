@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from unimm.data.cache import LatentCache
+from unimm.data.cache_kinds import KINDS
 from unimm.data.order import shuffled
 from unimm.data.talk import TALKS, Talk
 from unimm.data.talks import SourceSettings
@@ -42,7 +43,7 @@ class TalkData:
     sources: tuple[SourceSettings, ...] = ()
     packing: bool = False  # several samples of a source to a row
     too_long: Literal["cut", "skip"] = "cut"  # samples longer than a row lose last exchanges, or are skipped
-    latents_kind: str = "bf16"  # of `cache.KINDS`: how the latents are kept
+    latents_kind: str = "bf16"  # of `cache_kinds.KINDS`: how the latents are kept
 
     def __post_init__(self):
         if not self.pattern:
@@ -56,6 +57,7 @@ class TalkData:
             raise ValueError("data.latents: expected the folder of a latent cache with pictures, got null")
         if self.pictures is not None and self.packing:
             raise ValueError("data.packing: expected false with pictures, whose rows are full, got true")
+        expect_known("data.latents_kind", self.latents_kind, KINDS)
         if self.row_length < 1:
             raise ValueError(f"data.row_length: expected 1 or more, got {self.row_length}")
         if not self.context_noise >= 0:
