@@ -21,6 +21,11 @@ def app_raising(error: BaseException) -> typer.Typer:
     return app
 
 
+def noted(error: Exception, note: str) -> Exception:
+    error.add_note(note)
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
@@ -33,6 +38,11 @@ def app_raising(error: BaseException) -> typer.Typer:
         (FileNotFoundError("no model called 'tin'"), 2, "unimm: no model called 'tin'\n"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "unimm: No space left on device\n"),
         (ImportError("training needs deepspeed: pip install unimm[train]"), 2, "pip install unimm[train]\n"),
+        (
+            noted(OSError("rank 1 is silent"), "furthest behind is rank 1"),
+            2,
+            "silent; furthest behind is rank 1\n",
+        ),
         (KeyboardInterrupt(), 130, ""),
         (SystemExit(2), 2, ""),
         (SystemExit(None), 0, ""),

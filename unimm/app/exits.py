@@ -61,7 +61,11 @@ def _tell(message: Warning | str, *origin: Any, **more: Any) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's message; for an error of the operating system, what failed and on which file."""
+    """Return an error's message and its notes; of the operating system's, what failed and on which file."""
+    return "; ".join([_message(error), *getattr(error, "__notes__", ())])
+
+
+def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         return f"{' -> '.join(names)}: {error.strerror}" if names else error.strerror
