@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unimm.llm.decoding import Memory, decode, greedy, llm_states, sampled
+from unimm.llm.decoding import Memory, Rows, decode, greedy, llm_states, sampled
 from unimm.llm.qwen import LLMConfig, build_llm
 
 
@@ -111,7 +111,7 @@ def test_rows_that_have_ended_are_not_read_on(llm):
     end = int(free.tokens[1, 1])  # the second row ends early
     read = []
     hook = llm.model.register_forward_hook(lambda room, args, out: read.append(len(out.last_hidden_state)))
-    said = decode(llm, embed(llm, ids), lengths, [end], 5)
+    said = decode(Rows(llm, embed(llm, ids), lengths), [end], 5)
     hook.remove()
     assert said.logits is None
     for row in range(3):
@@ -128,7 +128,7 @@ def test_rows_that_have_ended_are_not_read_on(llm):
 def test_a_row_may_end_in_one_of_several_ways(llm):
     ids = torch.arange(5)[None]
     free = greedy(llm, embed(llm, ids), torch.tensor([5]), end=-1, max_new_tokens=4).tokens[0].tolist()
-    said = decode(llm, embed(llm, ids), torch.tensor([5]), [free[2], free[1]], 4).tokens[0].tolist()
+    said = decode(Rows(llm, embed(llm, ids), torch.tensor([5])), [free[2], free[1]], 4).tokens[0].tolist()
     assert said == free[: min(free.index(free[1]), free.index(free[2])) + 1]
 
 
@@ -136,13 +136,13 @@ def test_a_row_may_end_in_one_of_several_ways(llm):
 def test_chance_follows_the_models_probabilities(llm):
     ids = torch.arange(5).expand(400, 5)
     lengths = torch.full((400,), 5)
-    said = decode(llm, embed(llm, ids), lengths, [39], 1, choose=sampled(0.5, 1.0, range(400))).tokens
+    said = decode(Rows(llm, embed(llm, ids), lengths), [39], 1, choose=sampled(0.5, 1.0, range(400))).tokens
     logits = llm(input_ids=ids[:1]).logits[0, -1]
     chances = (logits / 0.5).softmax(-1)
     best = int(chances.argmax())
     spread = float((chances[best] * (1 - chances[best]) / 400).sqrt())
     assert abs((said == best).float().mean() - chances[best]) < 4 * spread
-    kept = decode(llm, embed(llm, ids), lengths, [39], 1, choose=sampled(0.5, 0.3, range(400))).tokens
+    kept = decode(Rows(llm, embed(llm, ids), lengths), [39], 1, choose=sampled(0.5, 0.3, range(400))).tokens
     order = chances.argsort(descending=True)
     nucleus = order[: int((chances[order].cumsum(0) < 0.3).sum()) + 1]
     assert set(kept.flatten().tolist()) <= set(nucleus.tolist())

@@ -12,7 +12,9 @@ import torch
 from tests.model.small import small_model, small_settings
 from unimm.model import PROFILES, UniMM
 from unimm.model.context import Context
-from unimm.model.inputs import batch_of, rows_of
+from unimm.model.drawing.asking import _said
+from unimm.model.inputs import Request, batch_of, fill, rows_of, user
+from unimm.model.verifying.asking import by_answer_logits
 from unimm.parts import Image, Text, Turn
 
 
@@ -150,3 +152,47 @@ def test_a_rounding_profile_remembers_nothing_of_a_conversation():
     first = context.read(row)
     assert torch.equal(context.read(row), first)
     assert torch.equal(Context(model).read(row), first)
+
+
+def first_logits(model, ask) -> torch.Tensor:
+    """Return the logits [V] of the first word, marks that nobody says included."""
+    found = []
+    hook = model.llm.lm_head.register_forward_hook(lambda head, inputs, out: found.append(out.clone()))
+    ask()
+    hook.remove()
+    return found[0].reshape(-1, found[0].shape[-1])[-1]
+
+
+PICTURE = Image(latents=torch.linspace(-2, 2, 72).view(9, 8))
+WAYS = {
+    "answer": lambda model, words, row: model.answer(PICTURE, words, max_new_tokens=2),
+    "drawing": lambda model, words, row: _said(model, [row]),
+    "context": lambda model, words, row: model.llm.lm_head(Context(model).read(row)),
+    "verifier": lambda model, words, row: by_answer_logits(model, [Request("a")], 2**30)[0](
+        PICTURE.latents[None], [0]
+    ),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("way", WAYS)
+def test_free_words_begin_as_the_whole_row_says(way):
+    model = small_model()
+    words = fill(model.config.settings.chat.verifier_question, "a")
+    row = rows_of(model, [[user(PICTURE, words)]], open_turn=True)[0]
+    exact = first_logits(model, lambda: WAYS[way](model, words, row))
+    model.profile = "reference"
+    expected = model.llm.lm_head(model(batch_of(model, [row]))[0, -1])
+    assert (expected - exact).abs().max() > 1e-3, "rounding shows"
+    found = first_logits(model, lambda: WAYS[way](model, words, row))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_words_that_are_said_beside_a_picture_are_rounded_nowhere():
+    model, normed = small_model(), []
+    model.profile = "reference"
+    norm = model.llm.model.layers[0].input_layernorm
+    model.llm.model.layers[0].self_attn.q_proj.register_forward_hook(lambda m, x, y: normed.append(x[0]))
+    model.answer(PICTURE, "What is it?", max_new_tokens=2)
+    assert [is_rounded(states / norm.weight) for states in normed] == [True, False]

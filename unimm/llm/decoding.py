@@ -155,32 +155,31 @@ class Decoded(NamedTuple):
 
 @torch.no_grad()
 def decode(
-    llm: Qwen2ForCausalLM,
-    embeds: Tensor,
-    lengths: Tensor,
+    rows: Rows,
     ends: Sequence[int],
     max_new_tokens: int,
     forbidden: Sequence[int] = (),
     choose: Choose = likeliest,
     keep_logits: bool = False,
 ) -> Decoded:
-    """Continue right-padded rows [B T D] of `lengths` [B] until their ends or `max_new_tokens`.
+    """Continue rows that were read until their ends or `max_new_tokens`.
 
     Args:
+        rows: B of them.
         keep_logits: whether the logits are kept; for 64 rows, 64 tokens and a vocabulary of 151,667 they are
             2.5 GB.
 
     Others as in `words`.
     """
-    rows, embed = Rows(llm, embeds, lengths), llm.get_input_embeddings()
-    tokens = embeds.new_full((len(embeds), 0), 0, dtype=torch.long)
+    embed, count = rows.llm.get_input_embeddings(), len(rows.last)
+    tokens = rows.last.new_full((count, 0), 0, dtype=torch.long)
     logits = []
     for word in words(rows, rows.last, embed, ends, max_new_tokens, forbidden, choose):
-        before = tokens[:, -1:] if tokens.shape[1] else tokens.new_zeros(len(embeds), 1)
+        before = tokens[:, -1:] if tokens.shape[1] else tokens.new_zeros(count, 1)
         tokens = torch.cat([tokens, before], dim=1)
         tokens[word.rows, -1] = word.tokens
         if keep_logits:
-            kept = word.logits.new_zeros(len(embeds), word.logits.shape[-1])
+            kept = word.logits.new_zeros(count, word.logits.shape[-1])
             logits.append(kept.index_copy_(0, word.rows, word.logits))
     return Decoded(tokens, torch.stack(logits, dim=1) if keep_logits else None)
 
@@ -193,8 +192,8 @@ def greedy(
     max_new_tokens: int,
     forbidden: Sequence[int] = (),
 ) -> Decoded:
-    """Continue each row with its most likely tokens until `end`, logits kept; as `decode`."""
-    return decode(llm, embeds, lengths, [end], max_new_tokens, forbidden, keep_logits=True)
+    """Continue right-padded rows [B T D] of `lengths` [B] with their most likely tokens, logits kept."""
+    return decode(Rows(llm, embeds, lengths), [end], max_new_tokens, forbidden, keep_logits=True)
 
 
 def sampled(temperature: float, top_p: float, seeds: Sequence[int]) -> Choose:

@@ -10,6 +10,7 @@ from torch import Tensor
 from unimm.llm.decoding import Memory
 from unimm.model.inputs import batch_of, seen_latents, with_latents
 from unimm.model.placing import device_of
+from unimm.model.seeing import reading
 from unimm.parts import Image
 from unimm.text.chat import Rendered, Slots
 
@@ -35,8 +36,10 @@ class Context:
             known = 0  # what is rounded depends on all of the row; nor does the published code remember
         self._memory.cut(known)
         self._row = row
-        embeds = self._embed(row)
-        return self._memory.extend(embeds[:, known:])[0, -1]
+        batch = batch_of(self._model, [row])
+        embeds = self._model.embed(batch)
+        with reading(self._model, batch):
+            return self._memory.extend(embeds[:, known:])[0, -1]
 
     def append(self, token: int) -> Tensor:
         """Read one more token; return its state [D]."""
@@ -61,9 +64,6 @@ class Context:
         self._row.add([slot] * count, labelled=False)
         self._memory.extend(self._model.projector(seen))
         return part
-
-    def _embed(self, row: Rendered) -> Tensor:
-        return self._model.embed(batch_of(self._model, [row]))
 
     def _common(self, row: Rendered) -> int:
         """Return how many first positions of `row` are what the memory holds."""

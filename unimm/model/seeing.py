@@ -15,8 +15,8 @@ from torch import Tensor
 
 from unimm.latents.encoder import Encoder
 from unimm.latents.pixels import resize_pixels
+from unimm.llm.decoding import Rows
 from unimm.llm.rounding import first_norm_rounded, rounded
-from unimm.model.placing import device_of
 from unimm.parts import Batch, Run
 from unimm.shapes import expect
 
@@ -75,18 +75,34 @@ def rounded_latents(encoder: Encoder, pixels: Tensor) -> Tensor:
     return rounded(encoder.norm(features if encoder.norms_inside else rounded(features)))
 
 
-def rows_of(runs: Sequence[Run], batch: Batch) -> Tensor:
+def rounded_rows(model: UniMM, batch: Batch, asked: bool | None = None) -> Tensor | None:
+    """Return which rows [B] of a batch are rounded; None where none is. Asked as in `UniMM.embed`."""
+    if not (model.profile.rounds_embeddings if asked is None else asked):
+        return None
+    seeing = _with_runs(batch.context_runs, batch)
+    return seeing if asked is None else torch.ones_like(seeing)
+
+
+def reading(model: UniMM, batch: Batch, asked: bool | None = None) -> AbstractContextManager[None]:
+    """Return a context in which the LLM reads the embeddings of a batch, made with the same `asked`.
+
+    In it the first norm rounds what is rounded all along the row. What comes later, word by word, is read
+    outside: the published code lets nothing round the words that it has said itself.
+    """
+    rows = rounded_rows(model, batch, asked)
+    if rows is None:
+        return nullcontext()
+    return first_norm_rounded(model.llm, (rows & ~_with_runs(batch.query_runs, batch))[:, None])
+
+
+def rows_read(model: UniMM, batch: Batch) -> Rows:
+    """Return the rows of a batch, read to their ends as `UniMM.forward` reads them, to be continued."""
+    with reading(model, batch):
+        return Rows(model.llm, model.embed(batch), batch.attention_mask.sum(1))
+
+
+def _with_runs(runs: Sequence[Run], batch: Batch) -> Tensor:
     """Return which rows of a batch have one of these runs, bool [B]."""
     found = torch.zeros(len(batch.input_ids), dtype=torch.bool, device=batch.input_ids.device)
     found[[run.row for run in runs]] = True
     return found
-
-
-def beside_a_picture(model: UniMM) -> AbstractContextManager[None]:
-    """Return a context in which the LLM reads what stands in one row with a picture, part by part.
-
-    Each part is embedded with rounds=None where it holds the picture, else with the profile's word.
-    """
-    if not model.profile.rounds_embeddings:
-        return nullcontext()
-    return first_norm_rounded(model.llm, torch.ones(1, 1, dtype=torch.bool, device=device_of(model.llm)))

@@ -20,6 +20,7 @@ from unimm.model.inputs import (
 )
 from unimm.model.memory import row_bytes, spare_bytes, that_fit
 from unimm.model.placing import device_of
+from unimm.model.seeing import rows_read
 from unimm.parts import IGNORED, Image, Text, Turn
 from unimm.request import PASS, passes, positive, prompt_list, seed_rows
 from unimm.text.chat import Rendered
@@ -108,9 +109,7 @@ def _say(
                 "prompt: it fills the model's context and leaves no room for an answer; shorten it"
             )
         decoded = decode(
-            model.llm,
-            model.embed(batch),
-            batch.attention_mask.sum(1),
+            rows_read(model, batch),
             [marks.turn_end],
             min(max_new_tokens, room),
             forbidden=(marks.image_start, marks.image_slot, marks.image_end),

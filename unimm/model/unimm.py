@@ -17,13 +17,13 @@ from unimm.latents.statistics import LatentStatistics
 from unimm.llm.decoding import llm_states
 from unimm.llm.queries import QueryTokens
 from unimm.llm.qwen import build_llm, compute_again
-from unimm.llm.rounding import first_norm_rounded, rounded
+from unimm.llm.rounding import rounded
 from unimm.llm.splice import gather, splice
 from unimm.model.config import DRAWING_BODIES, UniMMConfig
 from unimm.model.drawing import GeneratedImages, compile_drawing, generate_image
 from unimm.model.losses import Losses, training_losses
 from unimm.model.responding import Event, Reply, collect, respond
-from unimm.model.seeing import decode_latents, encode_image, encode_target, rows_of, to_seen
+from unimm.model.seeing import decode_latents, encode_image, encode_target, reading, rounded_rows, to_seen
 from unimm.model.speaking import answer, caption
 from unimm.model.stored import StoredModel
 from unimm.model.verifying import Verdicts, Verifier, verify
@@ -80,7 +80,7 @@ class UniMM(StoredModel):
             if batch.context_latents is None:
                 raise ValueError(f"context_latents: expected {len(batch.context_runs)} images, got none")
             embeds = splice(embeds, self.projector(batch.context_latents), batch.context_runs)
-        rows = self._rounded_rows(batch, rounds)
+        rows = rounded_rows(self, batch, rounds)
         if rows is not None:
             embeds = torch.where(rows[:, None, None], rounded(embeds), embeds)
         if batch.query_runs:
@@ -92,18 +92,8 @@ class UniMM(StoredModel):
 
         Arguments as in `embed`.
         """
-        embeds, rows = self.embed(batch, rounds), self._rounded_rows(batch, rounds)
-        if rows is None:
-            return llm_states(self.llm, embeds, batch.samples)
-        with first_norm_rounded(self.llm, (rows & ~rows_of(batch.query_runs, batch))[:, None]):
-            return llm_states(self.llm, embeds, batch.samples)
-
-    def _rounded_rows(self, batch: Batch, asked: bool | None) -> Tensor | None:
-        """Return which rows [B] are rounded; None where none is."""
-        if not (self.profile.rounds_embeddings if asked is None else asked):
-            return None
-        seeing = rows_of(batch.context_runs, batch)
-        return seeing if asked is None else torch.ones_like(seeing)
+        with reading(self, batch, rounds):
+            return llm_states(self.llm, self.embed(batch, rounds), batch.samples)
 
     def query_states(self, batch: Batch) -> Tensor:
         """Return what the LLM intends to draw: its states at the query runs, [J Q D]."""

@@ -23,6 +23,7 @@ from unimm.model.inputs import (
     user,
     with_latents,
 )
+from unimm.model.seeing import rows_read
 from unimm.parts import Image, Run
 from unimm.request import passes
 from unimm.tables import pick
@@ -210,9 +211,7 @@ def _said(model: UniMM, rows: Sequence[Rendered]) -> list[tuple[list[int], bool]
         model.config.settings.llm.context - batch.input_ids.shape[1] - 2 - model.config.settings.num_queries
     )
     decoded = decode(
-        model.llm,
-        model.embed(batch),
-        batch.attention_mask.sum(1),
+        rows_read(model, batch),
         (marks.turn_end, marks.image_start),
         max(1, min(MAX_WORDS, room)),
         forbidden=_unsaid(marks),

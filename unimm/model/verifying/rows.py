@@ -14,7 +14,7 @@ from unimm.llm.shared import Beginnings, Branches
 from unimm.model.inputs import check_length, seen_latents, tokenizer_of
 from unimm.model.memory import row_bytes, that_fit
 from unimm.model.placing import device_of
-from unimm.model.seeing import beside_a_picture
+from unimm.model.seeing import reading
 from unimm.parts import Batch, Image
 from unimm.request import PASS, passes
 from unimm.text.chat import Rendered, Slots, collate
@@ -72,7 +72,7 @@ class PromptRows:
         branches = beginnings.branch(torch.tensor([needed.index(place) for place in places], device=device))
         batch = self._batch([self._rests[owner] for owner in owners], latents)
         lengths = batch.attention_mask.sum(1)
-        with beside_a_picture(self.model):
+        with reading(self.model, batch):
             states = branches.extend(self.model.embed(batch), lengths)
         return Reading(branches, batch, states, lengths)
 
@@ -93,8 +93,9 @@ class PromptRows:
             seen = [part for begin in begins for part in begin.images]
             batch = self._batch(begins, seen_latents(self.model, seen) if seen else None)
             lengths = batch.attention_mask.sum(1)
-            embeds = self.model.embed(batch, rounds=self.model.profile.rounds_embeddings)
-            with beside_a_picture(self.model):
+            rounds = self.model.profile.rounds_embeddings  # whether or not a picture is in this part of a row
+            embeds = self.model.embed(batch, rounds)
+            with reading(self.model, batch, rounds):
                 self._read = places, Beginnings(self.model.llm, embeds, lengths)
         return self._read[1]
 
