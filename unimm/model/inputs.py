@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -77,6 +78,37 @@ def with_latents(model: UniMM, images: Sequence[Image]) -> list[Image]:
         pixels = pixels.to(device_of(model.encoder), model.dtype)
         _put(parts, missing[piece], place, model.encode_image(pixels))
     return parts
+
+
+def pictures_of(
+    model: UniMM, images: Any, num_prompts: int | None, name: str = "images"
+) -> list[tuple[Image, ...]]:
+    """Return the pictures before each prompt, with their latents; the same picture is encoded once.
+
+    Args:
+        images: for one prompt a picture or a list of them; for a list of prompts a list of such lists, which
+            may be empty; or None.
+        num_prompts: P of a list of prompts, None for one prompt alone.
+        name: what the caller calls them.
+
+    Raises:
+        ValueError: another number of lists than prompts, or something that is no picture.
+    """
+    if images is None:
+        return [()] * (num_prompts or 1)
+    groups = [images] if num_prompts is None else images
+    lists = isinstance(groups, list | tuple) and all(isinstance(group, list | tuple) for group in groups)
+    if num_prompts is not None and not (lists and len(groups) == num_prompts):
+        got = f"{len(groups)} of them" if lists else f"{type(images).__name__} of something else"
+        raise ValueError(
+            f"{name}: expected a list of pictures for each of {num_prompts} prompts, such as "
+            f"[[picture], []], got {got}"
+        )
+    parts = [image_list(group) if num_prompts is None or len(group) else [] for group in groups]
+    keys = [[id(part.image if part.latents is None else part.latents) for part in group] for group in parts]
+    distinct = dict(zip(chain(*keys), chain(*parts), strict=True))
+    seen = dict(zip(distinct, with_latents(model, list(distinct.values())), strict=True))
+    return [tuple(seen[key] for key in group) for group in keys]
 
 
 def seen_latents(model: UniMM, images: Sequence[Image]) -> Tensor:

@@ -247,6 +247,7 @@ class UniMM(StoredModel):
         prompt: str | Sequence[str],
         verifier: Verifier = "answer_logits",
         probabilities: bool = False,
+        context: Any = None,
     ) -> list[float] | Verdicts:
         """Score pictures, or latents [M N C], against a prompt (one for all, or one each); larger is better.
 
@@ -255,15 +256,18 @@ class UniMM(StoredModel):
 
         Args:
             images: pictures or latents.
-            prompt: what they should show; read with the picture alone, as if nothing had stood before it.
+            prompt: what they should show.
             verifier: who judges.
             probabilities: return `Verdicts(scores, probabilities)`, with the calibrated probability that
-                each picture shows its prompt.
+                each picture shows its prompt; not with a context.
+            context: pictures or latents that stand before the prompt, as the `images` of `generate_image`:
+                what was edited, for example. The model itself judges with them in view, before the
+                candidate.
 
         Raises:
             ValueError: an unknown verifier, or probabilities of one that the model is not calibrated for.
         """
-        return verify(self, images, prompt, verifier, probabilities)
+        return verify(self, images, prompt, verifier, probabilities, context)
 
     def respond(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Iterator[Event]:
         """Yield a reply as it is made: TokenEvent, DrawingEvent, ImageEvent, and at the end DoneEvent.

@@ -8,7 +8,8 @@ from PIL import Image
 
 from tests.model.small import small_model, small_tokenizer
 from unimm.model.drawing import AnsweredInText, conditions_of
-from unimm.model.drawing.asking import Request, intentions_of, pictures_of
+from unimm.model.drawing.asking import intentions_of
+from unimm.model.inputs import Request, pictures_of
 from unimm.parts import Image as Picture
 from unimm.parts import Text, Turn
 from unimm.text.chat import collate, open_image, render

@@ -225,3 +225,30 @@ def test_an_answer_never_leaves_the_context():
     row = len(plain.question(torch.zeros(9, 8), "a star").ids)
     tight = small_model(llm=small_settings().llm.__class__(**{**vars(small_settings().llm), "context": row}))
     assert judging(tight, ["a star"], "answer_logits")(torch.zeros(1, 9, 8), [0]).isfinite()
+
+
+@pytest.mark.parametrize("name", VERIFIERS)
+def test_an_edit_is_verified_with_what_was_edited_in_view(model, latents, words, name):
+    before = torch.randn(2, 9, 8, generator=torch.Generator().manual_seed(5))
+    contexts = ([before[0]], [], [before[1], before[0]])
+    parts = [tuple(Picture(latents=z) for z in group) for group in contexts]
+    plainly = expected(name, model, latents, words, parts)
+    found = model.verify(latents, EACH, name, context=[contexts[owner] for owner in OWNERS])
+    assert found == pytest.approx(plainly, abs=1e-5)
+    alone = model.verify(latents[:2], PROMPTS[0], name, context=before[0])
+    assert alone == pytest.approx(plainly[:2], abs=1e-5)
+
+
+def test_candidates_of_an_edit_score_as_they_did_when_they_were_chosen():
+    model, before = small_model(seed=4), torch.zeros(9, 8)
+    options = {"num_inference_steps": 2, "best_of": 3, "num_images_per_prompt": 2, "seed": 0}
+    drawn = model.generate_image("a red star", before, verifier="p_yes", output_type="latent", **options)
+    found = model.verify(drawn.latents, "a red star", "p_yes", context=before)
+    assert found == pytest.approx(drawn.scores, abs=1e-6)
+
+
+def test_pictures_before_a_verified_prompt_must_match_and_have_no_calibration(model, latents):
+    with pytest.raises(ValueError, match="context: expected a list of pictures for each of 2 prompts"):
+        model.verify(latents[:2], PROMPTS[:2], context=latents[:2])
+    with pytest.raises(ValueError, match="probabilities: nothing is calibrated for prompts with pictures"):
+        model.verify(latents[:1], "a", probabilities=True, context=latents[0])

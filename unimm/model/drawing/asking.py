@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -17,14 +16,12 @@ from unimm.model.inputs import (
     batch_of,
     check_length,
     fill,
-    image_list,
     rows_of,
     tokenizer_of,
     user,
-    with_latents,
 )
 from unimm.model.seeing import rows_read
-from unimm.parts import Image, Run
+from unimm.parts import Run
 from unimm.request import passes
 from unimm.tables import pick
 from unimm.text.chat import Rendered, open_image
@@ -71,34 +68,6 @@ def conditions_of(model: UniMM, prompts: Sequence[str]) -> Tensor:
     """Return the conditions [P Q Z] of prompts, a picture's start forced after each."""
     found = intentions_of(model, [Request(prompt) for prompt in prompts])
     return found.conditions[found.owners]
-
-
-def pictures_of(model: UniMM, images: Any, num_prompts: int | None) -> list[tuple[Image, ...]]:
-    """Return the pictures before each prompt, with their latents; the same picture is encoded once.
-
-    Args:
-        images: for one prompt a picture or a list of them; for a list of prompts a list of such lists, which
-            may be empty; or None.
-        num_prompts: P of a list of prompts, None for one prompt alone.
-
-    Raises:
-        ValueError: another number of lists than prompts, or something that is no picture.
-    """
-    if images is None:
-        return [()] * (num_prompts or 1)
-    groups = [images] if num_prompts is None else images
-    lists = isinstance(groups, list | tuple) and all(isinstance(group, list | tuple) for group in groups)
-    if num_prompts is not None and not (lists and len(groups) == num_prompts):
-        got = f"{len(groups)} of them" if lists else f"{type(images).__name__} of something else"
-        raise ValueError(
-            f"images: expected a list of pictures for each of {num_prompts} prompts, such as "
-            f"[[picture], []], got {got}"
-        )
-    parts = [image_list(group) if num_prompts is None or len(group) else [] for group in groups]
-    keys = [[id(part.image if part.latents is None else part.latents) for part in group] for group in parts]
-    distinct = dict(zip(chain(*keys), chain(*parts), strict=True))
-    seen = dict(zip(distinct, with_latents(model, list(distinct.values())), strict=True))
-    return [tuple(seen[key] for key in group) for group in keys]
 
 
 @torch.no_grad()

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from unimm.flow.guidance import Interval
 from unimm.flow.sampling import Callback, OnLatents
-from unimm.model.drawing.asking import ImageStart, Intentions, intentions_of, pictures_of
+from unimm.model.drawing.asking import ImageStart, Intentions, intentions_of
 from unimm.model.drawing.options import check_negative, counts, sampling_of
 from unimm.model.drawing.showing import OutputType, show
 from unimm.model.drawing.strokes import draw_latents
-from unimm.model.inputs import Request
+from unimm.model.inputs import Request, pictures_of
 from unimm.model.verifying import Choice, Verifier, choose
 from unimm.request import check_output_type, positive, prompt_list, seed_rows
 from unimm.verify.best_of import Place

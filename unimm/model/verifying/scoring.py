@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unimm.latents.pixels import to_pixels
-from unimm.model.inputs import image_list, seen_latents
+from unimm.model.inputs import Request, image_list, pictures_of, seen_latents
 from unimm.model.verifying.calibrated import calibrated_names, probabilities_of
 from unimm.model.verifying.judging import Verifier, judging
 from unimm.parts import Image
@@ -33,6 +33,7 @@ def verify(
     prompt: str | Sequence[str],
     verifier: Verifier = "answer_logits",
     probabilities: bool = False,
+    context: Any = None,
 ) -> list[float] | Verdicts:
     """Score pictures or latents against prompts; the arguments are documented at `UniMM.verify`."""
     parts, prompts = image_list(images), prompt_list(prompt)
@@ -40,9 +41,14 @@ def verify(
         raise ValueError(
             f"prompt: expected one, or one for each of {len(parts)} pictures, got {len(prompts)}"
         )
-    distinct = list(dict.fromkeys(prompts))
-    owners = [distinct.index(text) for text in prompts] * (len(parts) // len(prompts))
-    judge = judging(model, distinct, verifier)
+    pictures = pictures_of(model, context, None if isinstance(prompt, str) else len(prompts), "context")
+    if probabilities and any(pictures):
+        raise ValueError("probabilities: nothing is calibrated for prompts with pictures; take the scores")
+    requests = [Request(*pair) for pair in zip(prompts, pictures, strict=True)]
+    distinct = {request.key: request for request in requests}
+    places = {key: place for place, key in enumerate(distinct)}
+    owners = [places[request.key] for request in requests] * (len(parts) // len(prompts))
+    judge = judging(model, list(distinct.values()), verifier)
     latents = seen_latents(model, parts) if judge.sees else _drawn_latents(model, parts)
     scores = judge(latents, owners).tolist()
     if not probabilities:
