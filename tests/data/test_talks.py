@@ -204,7 +204,6 @@ def test_the_list_of_skipped_samples_names_each_once(tmp_path):
             listed.add(row.skipped)
     found = read_skipped(tmp_path)
     assert len(found) == len({(gone.position, gone.key) for row in rows for gone in row.skipped})
-    assert set(found[0]) == {"position", "key", "kind", "reason"}
     with (tmp_path / "skipped.jsonl").open("a") as file:
         file.write('{"position": 9')  # killed
     SkipList(tmp_path).add(talks(*TWO).rows(40, 40)[0].skipped or rows[0].skipped)

@@ -71,8 +71,11 @@ class LabelledPictures:
 
     def sample(self, index: int) -> Sample:
         """Return a sample; raises BrokenSample."""
+        return self.source[self._place(index)]
+
+    def _place(self, index: int) -> tuple[int, int]:
         shard = int(np.searchsorted(self._ends, index, side="right"))
-        return self.source[shard, index - int(self._ends[shard] - self.source.shards[shard])]
+        return shard, index - int(self._ends[shard] - self.source.shards[shard])
 
     def label(self, index: int) -> int:
         """Return the class of a picture that can be used."""
@@ -113,7 +116,8 @@ class LabelledPictures:
                 self._expect_whole(at, kept)
                 return at, skipped
             except BrokenSample as error:
-                skipped.append(Skipped(position, error.key, error.kind, error.reason))
+                path, at = self.settings.path, self._place(at)
+                skipped.append(Skipped(position, path, *at, error.key, error.kind, error.reason))
         last = skipped[-1]
         raise ValueError(
             f"data.path: none of {MAX_REPLACED} pictures in a row can be used; the last: {last.key}: "

@@ -86,7 +86,8 @@ class Photographs:
             try:
                 found = self._open(source, shard, row)
             except BrokenSample as error:
-                skipped.append(Skipped(position, error.key, error.kind, error.reason))
+                path = self.settings.sources[source].path
+                skipped.append(Skipped(position, path, shard, row, error.key, error.kind, error.reason))
                 continue
             if skipped:
                 self.listed(skipped)

@@ -11,6 +11,8 @@ from pathlib import Path
 from unimm.data.talks import Skipped
 
 NAME = "skipped.jsonl"
+PLACE = ("position", "source", "shard", "row")
+"""What no two lines have in common; a key may be that of rows in several files."""
 
 
 class SkipList:
@@ -25,18 +27,18 @@ class SkipList:
         """Open, or begin, the list of a run."""
         self.path = folder / NAME
         self._lock = threading.Lock()
-        self._known = {(found["position"], found["key"]) for found in read_skipped(folder)}
+        self._known = {tuple(map(found.get, PLACE)) for found in read_skipped(folder)}
         self._ends_whole()
 
     def add(self, skipped: Iterable[Skipped]) -> None:
         """List what is not listed yet."""
         with self._lock:
-            new = [each for each in skipped if (each.position, each.key) not in self._known]
+            new = {_place(each): each for each in skipped if _place(each) not in self._known}
             if not new:
                 return
-            self._known.update((each.position, each.key) for each in new)
+            self._known.update(new)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lines = "".join(json.dumps(asdict(each)) + "\n" for each in new)
+            lines = "".join(json.dumps(asdict(each)) + "\n" for each in new.values())
             with self.path.open("ab", buffering=0) as file:
                 file.write(lines.encode())
 
@@ -47,6 +49,10 @@ class SkipList:
                 file.seek(-1, 2)
                 if file.read(1) != b"\n":
                     file.write(b"\n")
+
+
+def _place(skipped: Skipped) -> tuple:
+    return tuple(getattr(skipped, name) for name in PLACE)
 
 
 def read_skipped(folder: Path | str) -> list[dict]:

@@ -100,6 +100,10 @@ class Skipped:
 
     position: int
     """Where it would have stood, or stood in for another."""
+    source: str
+    """The path, as the recipe names it: files of several sources may have one name."""
+    shard: int
+    row: int
     key: str
     kind: str  # one of `samples.KINDS`, "length" or "silence"
     reason: str
@@ -216,18 +220,19 @@ class Talks:
         """
         skipped: list[Skipped] = []
         for number in range(MAX_REPLACED):
+            spot = Spot(*self.mixture.after(position, number))
             try:
-                return self._row(position, number, tuple(skipped))
+                return self._row(position, spot, tuple(skipped))
             except (BrokenSample, Unusable) as error:
-                skipped.append(Skipped(position, error.key, error.kind, error.reason))
+                path, at = self.settings[spot.source].path, (spot.shard, spot.row)
+                skipped.append(Skipped(position, path, *at, error.key, error.kind, error.reason))
         last = skipped[-1]
         raise ValueError(
             f"data.sources: none of {MAX_REPLACED} samples from position {position} on can be used; "
             f"the last: {last.key}: {last.reason}; `unimm data doctor` says what is wrong with a source"
         )
 
-    def _row(self, position: int, number: int, skipped: tuple[Skipped, ...]) -> Row:
-        spot = Spot(*self.mixture.after(position, number))
+    def _row(self, position: int, spot: Spot, skipped: tuple[Skipped, ...]) -> Row:
         sample, shares = self._sample(spot), self.settings[spot.source].captions
         if shares:
             lot = float(np.random.default_rng([self.seed, position]).random())
