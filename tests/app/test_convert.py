@@ -92,3 +92,23 @@ def test_mistakes_are_told_in_one_line(unimm, made, words, told):
 def test_sizes_are_read_and_told():
     assert [byte_count(text) for text in ("5GB", "200 mb", "1.5KB")] == [5 * 10**9, 2 * 10**8, 1500]
     assert [amount(count) for count in (12, 1500, 5 * 10**9)] == ["12 B", "1.5 KB", "5.0 GB"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--to", "unimm"], "--to"),
+        (["--dtype", "bfloat16", "--max-shard-size", "5GB"], "--dtype, --max-shard-size"),
+    ],
+)
+def test_an_inspection_refuses_what_only_writing_would_use(unimm, made, words, told):
+    code, _, err = unimm("convert", "--inspect", made.folder, *words)
+    assert code == 2
+    assert f"--inspect: nothing is written, so {told} cannot act" in err
+
+
+def test_an_inspection_tells_of_the_parts_that_are_given(unimm, made):
+    code, out, _ = unimm("convert", "--inspect", made.folder, *parts(made))
+    assert code == 0
+    for name, place in made.parts.items():
+        assert f"needs: {name}: given ({place}" in out

@@ -31,7 +31,9 @@ def convert(
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16. Default: each tensor as it is stored.")
     ] = None,
-    max_shard_size: Annotated[str, typer.Option(help="Of one weights file, as in 5GB.")] = "5GB",
+    max_shard_size: Annotated[
+        str | None, typer.Option(help="Of one weights file; default: 5GB.", show_default=False)
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="Of SOURCE, where it is on the hub.")] = None,
     inspect: Annotated[
         bool, typer.Option("--inspect", help="Only tell what SOURCE holds; its tensors are not read.")
@@ -40,15 +42,16 @@ def convert(
 ) -> None:
     """Bring a model from the published Scale-RAE layout to ours or back, or tell what a folder holds."""
     hub = {"revision": revision} if revision else {}
+    parts = {"vision_tower": vision_tower, "decoder": decoder, "tokenizer": tokenizer}
     if inspect:
         _refuse_target(target)
-        report = _inspect(source, hub)
+        _refuse_writing({"--to": to, "--dtype": dtype, "--max-shard-size": max_shard_size})
+        report = _inspect(source, hub, parts)
         print(json.dumps(report.to_dict(), indent=2) if as_json else "\n".join(lines(report)))
         raise typer.Exit(1 if report.faults or report.contradictions else 0)
     if target is None:
         raise ValueError("DST: expected a folder to write, got none; with --inspect none is written")
-    parts = {"vision_tower": vision_tower, "decoder": decoder, "tokenizer": tokenizer}
-    options = {"dtype": _dtype(dtype), "max_shard_bytes": byte_count(max_shard_size)}
+    options = {"dtype": _dtype(dtype), "max_shard_bytes": byte_count(max_shard_size or "5GB")}
     done = _convert(source, target, to, parts, options, hub)
     if as_json:
         print(json.dumps(done, indent=2, default=str))
@@ -114,10 +117,10 @@ def _dtype(name: str | None) -> Any:
     return getattr(torch, name)
 
 
-def _inspect(source: str, hub: dict[str, Any]) -> Inspection:
+def _inspect(source: str, hub: dict[str, Any], parts: dict[str, Any]) -> Inspection:
     from unimm.model.published.inspecting import inspect
 
-    return inspect(source, hub)
+    return inspect(source, hub, parts)
 
 
 def _convert(
@@ -137,3 +140,8 @@ def _convert(
 def _refuse_target(target: Path | None) -> None:
     if target is not None:
         raise ValueError(f"--inspect: expected no folder to write, got {str(target)!r}")
+
+
+def _refuse_writing(options: dict[str, Any]) -> None:
+    if given := [name for name, value in options.items() if value is not None]:
+        raise ValueError(f"--inspect: nothing is written, so {', '.join(given)} cannot act; leave it out")

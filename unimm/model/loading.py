@@ -78,7 +78,7 @@ def read_config(folder: Path) -> UniMMConfig:
 
 
 def refuse_parts(folder: Path, parts: Mapping[str, Any]) -> None:
-    """Refuse parts that were given beside a folder that holds all of its own.
+    """Refuse parts that were given beside a folder that is no published model.
 
     Raises:
         ValueError: there are any.
@@ -86,7 +86,7 @@ def refuse_parts(folder: Path, parts: Mapping[str, Any]) -> None:
     if given := sorted(name for name, part in parts.items() if part is not None):
         raise ValueError(
             f"{', '.join(given)}: expected only with a published Scale-RAE model (model_type "
-            f"'cambrian_qwen'), got them with {folder}, which holds its own"
+            f"'cambrian_qwen'), got them with {folder}, which is none"
         )
 
 

@@ -228,3 +228,22 @@ def test_a_repository_that_cannot_be_had_is_told_in_one_line(monkeypatch):
     monkeypatch.setattr(huggingface_hub, "HfApi", Broken)
     with pytest.raises(FileNotFoundError, match=r"owner/name: there is no such folder, .* \(no network\)"):
         HubPlace("owner/name").files()
+
+
+def test_parts_that_are_given_are_looked_for_where_they_are(made, tmp_path):
+    given = {"vision_tower": made.parts["vision_tower"], "decoder": "owner/decoder"}
+    report = inspect(made.folder, parts=given)
+    assert report.faults == []
+    assert report.needs[0] == f"vision_tower: given ({given['vision_tower']}, config.json)"
+    assert report.needs[1] == "decoder: given (owner/decoder, on the hub)"
+    assert report.needs[2] == "tokenizer: here (vocab.json)"
+    (tmp_path / "empty").mkdir()
+    faults = inspect(made.folder, parts={"decoder": tmp_path / "empty", "tokenizer": "/nowhere/x"}).faults
+    assert faults == [
+        f"decoder: expected config.json in {tmp_path / 'empty'}, found none",
+        "tokenizer: expected a folder or a hub id; there is no folder /nowhere/x",
+    ]
+    with pytest.raises(
+        ValueError, match="decoder, vision_tower: expected only with a published Scale-RAE model"
+    ):
+        inspect(made.parts["vision_tower"], parts=given)

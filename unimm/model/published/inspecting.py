@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -19,7 +20,7 @@ from unimm.files import read_tensors
 from unimm.latents.encoder import ENCODERS
 from unimm.latents.vae_folder import vae_sizes
 from unimm.model.config import UniMMConfig
-from unimm.model.loading import compare, expected
+from unimm.model.loading import compare, expected, refuse_parts
 from unimm.model.published.origin import PATH_FIELD
 from unimm.model.published.parts import find_beside, sources
 from unimm.model.published.places import place_of
@@ -84,15 +85,21 @@ class Inspection:
         return asdict(self)
 
 
-def inspect(name: str | os.PathLike[str], hub: Mapping[str, Any] | None = None) -> Inspection:
+def inspect(
+    name: str | os.PathLike[str],
+    hub: Mapping[str, Any] | None = None,
+    parts: Mapping[str, Any] | None = None,
+) -> Inspection:
     """Return what a folder, a built-in model or a repository on the hub holds; no tensor is read.
 
     Args:
         name: which of them; a folder may be half downloaded.
         hub: `revision` and `token`.
+        parts: folders or hub ids that loading will be given, by the names in PARTS; no repository is asked.
 
     Raises:
         FileNotFoundError: no such folder or repository.
+        ValueError: parts of what is no published Scale-RAE model.
     """
     place = place_of(os.fspath(name), hub)
     files = place.files()
@@ -101,6 +108,10 @@ def inspect(name: str | os.PathLike[str], hub: Mapping[str, Any] | None = None) 
     report.model_type = values.get("model_type")
     report.kind = next((kind for kind, (fits, _) in KINDS.items() if fits(values)), "unknown")
     KINDS.get(report.kind, (None, _look_into_unknown))[1](place, values, report)
+    if report.kind == "scale_rae":
+        _look_for_parts(place, values, report, parts or {})
+    elif report.kind != "unknown":  # of which the report says what is wrong
+        refuse_parts(Path(report.place), parts or {})
     return report
 
 
@@ -132,7 +143,14 @@ def _look_into_model(place: Place, values: dict[str, Any], report: Inspection) -
         _note(report, contradictions, MODELS)
         layout = layout_of(shards.tensors, report.sizes["body"], report.sizes["dit"])
         _try(report, model_map(layout).check, names)
-    report.needs = [find_beside(source, place.files()) for source in sources(values, place.name, {}).values()]
+
+
+def _look_for_parts(
+    place: Place, values: dict[str, Any], report: Inspection, parts: Mapping[str, Any]
+) -> None:
+    for source in sources(values, place.name, parts).values():
+        if (found := _try(report, find_beside, source, place.files())) is not None:
+            report.needs.append(found)
     if values.get(PATH_FIELD):
         report.needs.append(f"statistics: {PATH_FIELD} names {values[PATH_FIELD]!r}")
 

@@ -92,8 +92,7 @@ def find_part(source: Source, hub: Mapping[str, Any]) -> Path:
     part = source.part
     if source.given is not None:
         given = os.fspath(source.given)
-        missing = f"{part}: expected a folder or a hub id; there is no folder {given}"
-        return _folder_or_download(part, given, hub, missing)
+        return _folder_or_download(part, given, hub, _no_folder(part, given))
     if source.beside.is_dir():
         return source.beside
     if source.named is None:
@@ -108,12 +107,15 @@ def find_part(source: Source, hub: Mapping[str, Any]) -> Path:
 
 
 def find_beside(source: Source, files: Collection[str]) -> str:
-    """Return in words where a part would come from, given the names of the files beside the model."""
-    names = {
-        "vision_tower": ("vision_tower/config.json",),
-        "decoder": ("decoder/config.json",),
-        "tokenizer": ("tokenizer/tokenizer.json", "tokenizer.json", "vocab.json"),
-    }[source.part]
+    """Return in words where a part would come from, given the names of the files beside the model.
+
+    Raises:
+        FileNotFoundError: the caller's folder is not there, or does not hold the part.
+    """
+    if source.given is not None:
+        return _find_given(source.part, os.fspath(source.given))
+    beside = [f"{source.part}/{name}" for name in _TELLING[source.part]]
+    names = (*beside, *(_TELLING["tokenizer"] if source.part == "tokenizer" else ()))
     found = next((name for name in names if name in files), None)
     if found is not None:
         return f"{source.part}: here ({found})"
@@ -129,6 +131,13 @@ def tower_id(values: Mapping[str, Any]) -> str | None:
     return re.sub(r"-interp\d+$", "", name) if isinstance(name, str) else None
 
 
+_TELLING = {
+    "vision_tower": ("config.json",),
+    "decoder": ("config.json",),
+    "tokenizer": ("tokenizer.json", "vocab.json"),
+}
+"""Files of which one tells that a folder holds a part."""
+
 _HINTS = {
     "vision_tower": "in the layout of transformers (config.json and safetensors)",
     "decoder": "with config.json and model.pt, or for a VAE one that diffusers saved",
@@ -142,9 +151,31 @@ def _advice(part: str) -> str:
     return f"give {part}= a folder {_HINTS[part]} (for `unimm convert`: {option} FOLDER)"
 
 
+def _find_given(part: str, given: str) -> str:
+    """Return in words where a part is that the caller gives; of the hub nothing is asked."""
+    folder, names = Path(given), _TELLING[part]
+    if folder.is_dir():
+        inside = (*names, *(f"{part}/{name}" for name in names if part == "tokenizer"))
+        found = next((name for name in inside if (folder / name).is_file()), None)
+        if found is None:
+            raise FileNotFoundError(f"{part}: expected {' or '.join(names)} in {folder}, found none")
+        return f"{part}: given ({folder}, {found})"
+    if not _is_hub_id(given):
+        raise FileNotFoundError(_no_folder(part, given))
+    return f"{part}: given ({given}, on the hub)"
+
+
+def _no_folder(part: str, given: str) -> str:
+    return f"{part}: expected a folder or a hub id; there is no folder {given}"
+
+
+def _is_hub_id(name: str) -> bool:
+    return bool(HUB_ID.fullmatch(name)) and not name.startswith(".")
+
+
 def _folder_or_download(part: str, name: str, hub: Mapping[str, Any], missing: str) -> Path:
     if Path(name).is_dir():
         return Path(name)
-    if not HUB_ID.fullmatch(name) or name.startswith("."):
+    if not _is_hub_id(name):
         raise FileNotFoundError(missing)
     return download(name, FILES[part], hub, missing)
