@@ -15,7 +15,8 @@ from unimm.data.captions import check_shares, with_caption
 from unimm.data.collate import Looking, batch_of_rows, pixels_of
 from unimm.data.samples import BrokenSample, Sample
 from unimm.data.skipped import SkipList, read_skipped
-from unimm.data.talks import SourceSettings, Spot, Unusable, tally
+from unimm.data.standins import Spot, Unusable
+from unimm.data.talks import SourceSettings, tally
 from unimm.latents.pixels import to_pixels
 from unimm.parts import IGNORED, Image, Text, Turn
 from unimm.training.prefetch import prefetch

@@ -86,5 +86,5 @@ def test_what_cannot_be_is_refused(tmp_path, folders):
         path.write_bytes(b"no picture")
     for path in (folders / "n03").iterdir():
         path.write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="none of 100 pictures in a row can be used"):
+    with pytest.raises(ValueError, match="none of 100 samples from position 0 on can be used"):
         ClassStage(recipe(tmp_path, folders)).batch(0, 1)

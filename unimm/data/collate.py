@@ -12,7 +12,8 @@ from torch import Tensor
 
 from unimm.data.packing import PLACINGS, laid_out
 from unimm.data.pictures import open_picture
-from unimm.data.talks import Row, Spot, tally
+from unimm.data.standins import Spot
+from unimm.data.talks import Row, tally
 from unimm.parts import Batch, Image
 
 

@@ -18,7 +18,7 @@ from unimm.data.crops import centre_crop
 from unimm.data.pictures import open_picture
 from unimm.data.readers import open_source
 from unimm.data.samples import BrokenSample, Sample
-from unimm.data.talks import MAX_REPLACED, Skipped
+from unimm.data.standins import MAX_REPLACED, Skipped, Spot, first_usable
 
 HELD = 512
 """Cut pictures in memory: a batch, so that none is decoded twice in it."""
@@ -109,22 +109,19 @@ class LabelledPictures:
         Raises:
             ValueError: MAX_REPLACED in a row cannot.
         """
-        skipped: list[Skipped] = []
-        for number in range(MAX_REPLACED):
-            at = (index + number) % self.count
-            try:
-                self._expect_whole(at, kept)
-                return at, skipped
-            except BrokenSample as error:
-                path, at = self.settings.path, self._place(at)
-                skipped.append(Skipped(position, path, *at, error.key, error.kind, error.reason))
-        last = skipped[-1]
-        raise ValueError(
-            f"data.path: none of {MAX_REPLACED} pictures in a row can be used; the last: {last.key}: "
-            f"{last.reason}; `unimm data doctor` says what is wrong"
+        return first_usable(
+            position,
+            lambda number: Spot(0, *self._place((index + number) % self.count)),
+            lambda spot: self._whole(self._index(spot), kept),
+            (self.settings.path,),
+            "data.path",
         )
 
-    def _expect_whole(self, index: int, kept: LatentCache | None) -> None:
+    def _index(self, spot: Spot) -> int:
+        return int(self._ends[spot.shard]) - self.source.shards[spot.shard] + spot.row
+
+    def _whole(self, index: int, kept: LatentCache | None) -> int:
+        """Return the index of a picture that can be used; raises BrokenSample."""
         self.label(index)
         if kept is None:
             self._cut(index)
@@ -132,6 +129,7 @@ class LabelledPictures:
             raise BrokenSample(
                 self.sample(index).key, "could not be encoded when latents were kept", "picture"
             )
+        return index
 
 
 def _label(sample: Sample) -> int:

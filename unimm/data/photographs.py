@@ -17,7 +17,8 @@ from torch import Tensor
 from unimm.data.crops import centre_crop
 from unimm.data.pictures import open_picture
 from unimm.data.samples import BrokenSample, Sample
-from unimm.data.talks import MAX_REPLACED, Skipped, SourceSettings, mixed
+from unimm.data.standins import Skipped, Spot, first_usable
+from unimm.data.talks import SourceSettings, mixed
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Photographs:
         self.settings, self.seed, self.listed = settings, seed, listed
         self.sources = [source.open() for source in settings.sources]
         self.mixture = mixed(self.sources, settings.sources, seed)
+        self._paths = tuple(given.path for given in settings.sources)
         self._turns = [None if source.random_access else threading.Lock() for source in self.sources]
 
     @property
@@ -61,7 +63,7 @@ class Photographs:
         """Return pixels [B 3 S S] in [0, 1] of positions start ... start + count - 1, cut at random.
 
         Raises:
-            ValueError: none of MAX_REPLACED samples after a position can be used.
+            ValueError: none of `standins.MAX_REPLACED` samples after a position can be used.
         """
         return _stacked([self._cut(self._picture(p), p) for p in range(start, start + count)])
 
@@ -80,31 +82,20 @@ class Photographs:
         return np.asarray(picture.crop((left, top, left + size, top + size)))
 
     def _picture(self, position: int) -> Image.Image:
-        skipped: list[Skipped] = []
-        for number in range(MAX_REPLACED):
-            source, shard, row = self.mixture.after(position, number)
-            try:
-                found = self._open(source, shard, row)
-            except BrokenSample as error:
-                path = self.settings.sources[source].path
-                skipped.append(Skipped(position, path, shard, row, error.key, error.kind, error.reason))
-                continue
-            if skipped:
-                self.listed(skipped)
-            return found
-        last = skipped[-1]
-        raise ValueError(
-            f"data.sources: none of {MAX_REPLACED} samples from position {position} on can be used; "
-            f"the last: {last.key}: {last.reason}; `unimm data doctor` says what is wrong with a source"
+        found, skipped = first_usable(
+            position, lambda number: Spot(*self.mixture.after(position, number)), self._open, self._paths
         )
+        if skipped:
+            self.listed(skipped)
+        return found
 
-    def _open(self, source: int, shard: int, row: int) -> Image.Image:
-        turn = self._turns[source]
+    def _open(self, spot: Spot) -> Image.Image:
+        source, turn = self.sources[spot.source], self._turns[spot.source]
         if turn is None:
-            sample = self.sources[source][shard, row]
+            sample = source[spot.shard, spot.row]
         else:
             with turn:  # one reader, from front to back
-                sample = self.sources[source][shard, row]
+                sample = source[spot.shard, spot.row]
         return open_picture(_wanted(sample), sample.key)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from unimm.data.talks import Skipped
+from unimm.data.standins import Skipped
 
 NAME = "skipped.jsonl"
 PLACE = ("position", "source", "shard", "row")

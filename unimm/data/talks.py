@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,12 +20,10 @@ from unimm.data.captions import check_shares, with_caption
 from unimm.data.mixture import Mixture, ShardOrder
 from unimm.data.order import epochs_of
 from unimm.data.readers import open_source
-from unimm.data.samples import BrokenSample, Sample, Source
+from unimm.data.samples import Sample, Source
+from unimm.data.standins import Skipped, Spot, Unusable, first_usable
 from unimm.parts import IGNORED, Image, Turn
 from unimm.text.chat import Rendered, label_marks, opened, render
-
-MAX_REPLACED = 100
-"""Broken samples in a row after which something is wrong with all of them."""
 
 
 @dataclass(frozen=True)
@@ -86,30 +84,6 @@ def _order_of(source: Source, given: SourceSettings, seed: int) -> ShardOrder | 
 
 
 @dataclass(frozen=True)
-class Spot:
-    """Where a sample is."""
-
-    source: int
-    shard: int
-    row: int
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A sample that was not used, and why."""
-
-    position: int
-    """Where it would have stood, or stood in for another."""
-    source: str
-    """The path, as the recipe names it: files of several sources may have one name."""
-    shard: int
-    row: int
-    key: str
-    kind: str  # one of `samples.KINDS`, "length" or "silence"
-    reason: str
-
-
-@dataclass(frozen=True)
 class Row:
     """What stands at a position."""
 
@@ -120,7 +94,7 @@ class Row:
     """What is to be known of its pictures, in reading order: pixels or latents."""
     is_cut: bool
     """Whether turns at its end were left out."""
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[Skipped, ...] = ()
     """Samples that it stands in for."""
 
 
@@ -171,14 +145,6 @@ class Reading:
         return self._render(turns[: fit[-1]])
 
 
-class Unusable(ValueError):
-    """A sound sample that cannot be learnt from here, and why."""
-
-    def __init__(self, key: str, reason: str, kind: str):
-        super().__init__(key, reason, kind)
-        self.key, self.reason, self.kind = key, reason, kind
-
-
 Fetch = Callable[[Sequence[Image], str, Spot], Sequence[Tensor]]
 """`fetch(images, key, spot)`: what is to be known of the first pictures of a sample. Raises BrokenSample."""
 
@@ -206,6 +172,7 @@ class Talks:
         self.sources, self.settings, self.seed = tuple(sources), tuple(settings), seed
         self.reading, self.fetch = reading, fetch
         self.mixture = mixed(sources, settings, seed)
+        self._paths = tuple(given.path for given in settings)
         self._turns = [None if source.random_access else threading.Lock() for source in sources]
 
     def rows(self, start: int, count: int) -> list[Row]:
@@ -218,28 +185,22 @@ class Talks:
         Raises:
             ValueError: none of the next MAX_REPLACED can.
         """
-        skipped: list[Skipped] = []
-        for number in range(MAX_REPLACED):
-            spot = Spot(*self.mixture.after(position, number))
-            try:
-                return self._row(position, spot, tuple(skipped))
-            except (BrokenSample, Unusable) as error:
-                path, at = self.settings[spot.source].path, (spot.shard, spot.row)
-                skipped.append(Skipped(position, path, *at, error.key, error.kind, error.reason))
-        last = skipped[-1]
-        raise ValueError(
-            f"data.sources: none of {MAX_REPLACED} samples from position {position} on can be used; "
-            f"the last: {last.key}: {last.reason}; `unimm data doctor` says what is wrong with a source"
+        found, skipped = first_usable(
+            position,
+            lambda number: Spot(*self.mixture.after(position, number)),
+            lambda spot: self._row(position, spot),
+            self._paths,
         )
+        return replace(found, skipped=skipped)
 
-    def _row(self, position: int, spot: Spot, skipped: tuple[Skipped, ...]) -> Row:
+    def _row(self, position: int, spot: Spot) -> Row:
         sample, shares = self._sample(spot), self.settings[spot.source].captions
         if shares:
             lot = float(np.random.default_rng([self.seed, position]).random())
             sample = with_caption(sample, shares, lot)
         rendered, is_cut = self.reading.read(sample.turns, sample.key)
         pictures = tuple(self.fetch(rendered.images, sample.key, spot))
-        return Row(position, sample.key, rendered, pictures, is_cut, skipped)
+        return Row(position, sample.key, rendered, pictures, is_cut)
 
     def _sample(self, spot: Spot) -> Sample:
         source, turn = self.sources[spot.source], self._turns[spot.source]

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from unimm.data.cache import CacheLayout, LatentCache
 from unimm.data.collate import Looking
 from unimm.data.samples import BrokenSample, Source
-from unimm.data.talks import Fetch, SourceSettings, Spot
+from unimm.data.standins import Spot
+from unimm.data.talks import Fetch, SourceSettings
 from unimm.model.unimm import UniMM
 from unimm.parts import Image
 from unimm.training.latents import SHARD, filled, weights_hash
