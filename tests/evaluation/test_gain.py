@@ -37,6 +37,7 @@ def test_the_gain_is_paired():
     (row,) = as_json(gains(before, after)).values()
     assert row["gain"]["mean"] == 0.25
     assert 0 <= row["gain"]["low"] <= row["gain"]["high"] <= 1
+    assert row["win_rate"]["mean"] == 0.625  # one of four won, three alike
 
 
 def test_a_model_is_not_asked_twice(tmp_path):

@@ -120,7 +120,11 @@ def measured(model: UniMM, settings: Settings, folder: Path) -> dict[str, np.nda
 
 
 def gains(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict[str, dict[str, Leaf]]:
-    """Return before, after and gain of every row, and of all rows of a sort together ("held_in overall")."""
+    """Return before, after and gain of every row, and of all rows of a sort together ("held_in overall").
+
+    "win_rate" is the share of items on which `after` is right and `before` wrong; those on which both are
+    alike count half.
+    """
     rows = {}
     for sort in dict.fromkeys(name.partition(" ")[0] for name in before):
         names = [name for name in before if name.startswith(f"{sort} ")]
@@ -130,7 +134,12 @@ def gains(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict[s
     card = {}
     for title, names in rows.items():
         one, two = (np.concatenate([side[name] for name in names]).astype(float) for side in (before, after))
-        card[title] = {"before": interval(one), "after": interval(two), "gain": paired_gain(one, two)}
+        card[title] = {
+            "before": interval(one),
+            "after": interval(two),
+            "gain": paired_gain(one, two),
+            "win_rate": interval((1 + two - one) / 2),
+        }
     return card
 
 
@@ -186,7 +195,7 @@ def as_json(card: dict[str, dict[str, Leaf]]) -> dict[str, Any]:
 
 def show(card: dict[str, dict[str, Leaf]], before: str, after: str) -> None:
     """Print the card; 95 % intervals in brackets."""
-    table = Table("", "n", "before", "after", "gain, points", title_justify="left")
+    table = Table("", "n", "before", "after", "gain, points", "wins, %, ties half", title_justify="left")
     table.title = f"Right, %: {before} and {after}"
     for title, row in card.items():
         table.add_row(title.replace("_", " "), str(row["gain"].n), *(said(leaf) for leaf in row.values()))
