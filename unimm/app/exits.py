@@ -14,6 +14,8 @@ import typer
 USER_ERRORS = (ValueError, OSError, ImportError)
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
 UsageError = typer.BadParameter.__base__  # typer keeps the class under a private name
+OPTIONS = {"num_inference_steps": "--steps", "guidance_interval": "--interval"}
+"""Options of the command line by their names in Python, where those are not the same words."""
 
 
 def run(app: typer.Typer, arguments: Sequence[str], debug: bool = False) -> int:
@@ -48,7 +50,7 @@ def _code_of(app: typer.Typer, arguments: Sequence[str], debug: bool) -> int:
     except USER_ERRORS as error:
         if debug:
             raise
-        return say(describe(error), USER_ERROR)
+        return say(_as_asked(describe(error), arguments), USER_ERROR)
     except Exception as error:
         if debug:
             raise
@@ -63,6 +65,14 @@ def _tell(message: Warning | str, *origin: Any, **more: Any) -> None:
 def describe(error: BaseException) -> str:
     """Return an error's message and its notes; of the operating system's, what failed and on which file."""
     return "; ".join([_message(error), *getattr(error, "__notes__", ())])
+
+
+def _as_asked(message: str, arguments: Sequence[str]) -> str:
+    """Return a message that begins with Python's name of an option by the name that it was given by here."""
+    name, colon, rest = message.partition(":")
+    option = OPTIONS.get(name)
+    given = colon and option in (argument.partition("=")[0] for argument in arguments)
+    return f"{option} ({name}):{rest}" if given else message
 
 
 def _message(error: BaseException) -> str:

@@ -122,9 +122,15 @@ def scale_rae_grid(steps: int, alpha: float) -> Tensor:
 
 def scale_rae_indices(steps: int) -> Tensor:
     """Return which of the 1000 training times the published sampler keeps, int64 [steps]."""
-    if not 3 <= steps <= 1000:
-        raise ValueError(f"steps: the published sampler needs 3 to 1000 grid points, got {steps}")
+    check_scale_rae_steps(steps)
     return torch.tensor([round(i * 999 / (steps - 1)) for i in range(steps)])
+
+
+def check_scale_rae_steps(steps: int, name: str = "steps") -> None:
+    """Refuse a number of grid points that the published sampler cannot go along."""
+    check_steps(steps, name)
+    if not 3 <= steps <= 1000:
+        raise ValueError(f"{name}: the published sampler needs 3 to 1000 grid points, got {steps}")
 
 
 def scale_rae_transitions(steps: int, alpha: float) -> Tensor:

@@ -145,15 +145,15 @@ def velocity_at(velocity: Velocity, t: float, dtype: torch.dtype) -> Velocity:
     return replace(velocity, toward=toward, away=velocity_at(velocity.away, t, dtype)).everywhere
 
 
-def check_interval(interval: Interval) -> None:
+def check_interval(interval: Interval, name: str = "interval") -> None:
     """Refuse what is no two times in [0, 1], the earlier first; NEVER is one more."""
     pair = tuple(interval) if isinstance(interval, Sequence) else ()
     if len(pair) != 2 or not all(isinstance(end, Real) for end in pair):
-        raise ValueError(f"interval: expected two times (low, high), got {interval!r}")
+        raise ValueError(f"{name}: expected two times (low, high), got {interval!r}")
     low, high = pair
     if pair != NEVER and not 0 <= low <= high <= 1:
         raise ValueError(
-            f"interval: expected (low, high) with low <= high in [0, 1] (0 data, 1 noise), got {pair}; "
+            f"{name}: expected (low, high) with low <= high in [0, 1] (0 data, 1 noise), got {pair}; "
             "published timesteps of 0 to 1000 are divided by 1000, and NEVER, (1, 0), switches off"
         )
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unimm.flow.adaptive import dopri5
 from unimm.flow.checks import check_grid, check_steps
-from unimm.flow.grids import GRIDS, clean_grid, scale_rae_transitions
+from unimm.flow.grids import GRIDS, check_scale_rae_steps, clean_grid, scale_rae_transitions
 from unimm.flow.guidance import ALWAYS, autoguided, channel_guided, check_interval, guided
 from unimm.flow.sde import DIFFUSIONS, descent, draws, euler_maruyama_step, heun_maruyama_step
 from unimm.flow.solver import (
@@ -81,6 +81,8 @@ class Sampler:
     adaptive: bool = False
     """Whether its steps follow the error of a whole batch: it draws each picture by itself and tells of its
     end only."""
+    check: Callable[[int, str], None] = check_steps
+    """`check(steps, name)` refuses a number of steps that it cannot take."""
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -94,7 +96,7 @@ SAMPLERS: dict[str, Sampler] = {
     "euler_maruyama": Sampler(partial(_noisily, euler_maruyama_step)),
     "heun_maruyama": Sampler(partial(_noisily, heun_maruyama_step)),
     "clean": Sampler(partial(_along_grid, EULER), clean_grid),
-    "scale_rae": Sampler(_along_pairs, scale_rae_transitions),
+    "scale_rae": Sampler(_along_pairs, scale_rae_transitions, check=check_scale_rae_steps),
 }
 """By name: the solvers of `SOLVERS`, those that add noise, and two that bring their own times: "clean",
 Euler's method on the clean grid, and "scale_rae", the published sampler with its quirks."""
@@ -114,12 +116,12 @@ class Sampling:
     guidance_channels: int | None = None  # guide the first channels alone: 3 in LightningDiT
 
     def __post_init__(self) -> None:
-        check_steps(self.num_inference_steps, "num_inference_steps")
         sampler = pick("solver", self.solver, SAMPLERS)
+        sampler.check(self.num_inference_steps, "num_inference_steps")
         pick("grid", self.grid, GRIDS)
         pick("diffusion", self.diffusion, DIFFUSIONS)
         check_scale(self.guidance_scale)
-        check_interval(self.guidance_interval)
+        check_interval(self.guidance_interval, "guidance_interval")
         if sampler.times is not None and self.grid != "clean":
             raise ValueError(
                 f"grid: the solver {self.solver!r} brings its own times, got {self.grid!r}; "

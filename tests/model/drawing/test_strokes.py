@@ -76,8 +76,10 @@ def test_guidance_acts_in_its_interval_alone(model):
     found = draw(model, guidance_scale=3.0, guidance_interval=(0.5, 0.9))
     torch.testing.assert_close(found, expected.latents, rtol=0, atol=1e-4)
     assert not torch.allclose(found, draw(model, guidance_scale=3.0), atol=1e-3)
-    with pytest.raises(ValueError, match="interval: expected"):
+    with pytest.raises(ValueError, match="^guidance_interval: expected"):
         draw(model, guidance_scale=3.0, guidance_interval=(0.9, 0.5))
+    with pytest.raises(ValueError, match="^num_inference_steps: the published sampler needs 3 to 1000"):
+        model.generate_image(PROMPTS[0], num_inference_steps=2, sampler="scale_rae")
 
 
 def test_conditions_are_prepared_once_and_the_null_condition_modulates_once_per_picture(model, monkeypatch):
