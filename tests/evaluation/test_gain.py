@@ -9,7 +9,18 @@ import pytest
 
 from tests.evaluation.pretend import Pretender, anything
 from tests.model.small import small_model
-from unimm.evaluation.gain import Settings, as_json, asked_of, gains, main, measured, open_sides
+from unimm.evaluation.gain import (
+    Drawing,
+    Settings,
+    Side,
+    as_json,
+    asked_of,
+    flips,
+    gains,
+    main,
+    measured,
+    open_sides,
+)
 from unimm.model import UniMM
 from unimm.model.adapter_files import save_adapter
 from unimm.model.adapters import AdapterSettings, add_adapter
@@ -32,12 +43,29 @@ def test_a_perfect_model_gains_all_that_a_blind_one_lacks(tmp_path):
 
 
 def test_the_gain_is_paired():
-    before = {"held_in colors": np.array([True, False, False, True])}
-    after = {"held_in colors": np.array([True, True, False, True])}
+    before = Side({"held_in colors": np.array([True, False, False, True])})
+    after = Side({"held_in colors": np.array([True, True, False, True])})
     (row,) = as_json(gains(before, after)).values()
     assert row["gain"]["mean"] == 0.25
     assert 0 <= row["gain"]["low"] <= row["gain"]["high"] <= 1
     assert row["win_rate"]["mean"] == 0.625  # one of four won, three alike
+
+
+def test_flipped_drawings_stand_before_over_after():
+    """One colour stands for a picture; both sides' rows show those whose verdict changed and no other."""
+    asked = asked_of(SMALL, "held_in")[:4]
+    verdicts = [(True, True), (False, True), (True, False), (False, False)]
+    sides = [
+        Side(drawings=[
+            Drawing(prompt, np.full((8, 8, 3), 60 * i + 20 * s, np.uint8), pair[s])
+            for i, (prompt, pair) in enumerate(zip(asked, verdicts, strict=True))
+        ])
+        for s in (0, 1)
+    ]  # fmt: skip
+    colours = [colour for _, colour in flips(*sides).getcolors(2**16) if len({*colour}) == 1]
+    assert {(60,) * 3, (80,) * 3, (120,) * 3, (140,) * 3} <= {*colours}
+    assert not {(0,) * 3, (20,) * 3, (180,) * 3, (200,) * 3} & {*colours}
+    assert flips(sides[0], sides[0]) is None
 
 
 def test_a_model_is_not_asked_twice(tmp_path):
@@ -46,7 +74,7 @@ def test_a_model_is_not_asked_twice(tmp_path):
     drawn = model.drawn
     again = measured(model, SMALL, tmp_path)
     assert model.drawn == drawn > 0
-    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert all(np.array_equal(first.right[name], again.right[name]) for name in first.right)
 
 
 def test_prompts_are_of_the_families_asked_for():
@@ -93,7 +121,8 @@ def test_the_command_writes_the_card(tmp_path, monkeypatch, capsys):
     sides = [lambda: Pretender(num_probes=9), lambda: Pretender(num_probes=9)]
     monkeypatch.setattr(gain, "open_sides", lambda before, after: sides)
     options = ["--limit", "2", "--families", "colors", "--questions", "3", "--out", str(tmp_path / "parts")]
-    main(["a", "b", *options, "--json", str(tmp_path / "card.json")])
+    main(["a", "b", *options, "--json", str(tmp_path / "card.json"), "--sheet", str(tmp_path / "x.png")])
+    assert not (tmp_path / "x.png").exists()  # nothing flipped
     said = json.loads((tmp_path / "card.json").read_text())
     assert (said["before"], said["after"], said["settings"]["limit"]) == ("a", "b", 2)
     assert said["card"]["held_in colors"]["after"]["mean"] == 1.0

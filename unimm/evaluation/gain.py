@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -21,9 +21,11 @@ from rich.table import Table
 
 from unimm.evaluation.bootstrap import Leaf, interval, paired_gain
 from unimm.evaluation.store import Arrays, Store, stage
+from unimm.evaluation.tiles import png
 from unimm.evaluation.world.card import said
 from unimm.evaluation.world.command import Parser
 from unimm.evaluation.world.drawing import draw, picture_size
+from unimm.evaluation.world.pictures import COLUMNS, contact_sheet
 from unimm.evaluation.world.scoring import obeyed, read_all, same_answer
 from unimm.evaluation.world.seeing import Probe, probe
 from unimm.evaluation.world.settings import fingerprint
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from unimm.model import UniMM
 
 _PART = 50  # items kept together
+_FLIPS = 12  # shown
 _PROBES = 200  # probes looked through for each question that is asked, at the most
 
 
@@ -97,10 +100,26 @@ def probes_of(settings: Settings) -> list[Probe]:
     return found
 
 
-def measured(model: UniMM, settings: Settings, folder: Path) -> dict[str, np.ndarray]:
-    """Return whether each drawing and answer is right, bool, by "split family" and "questions kind"."""
-    store = Store(folder / fingerprint(model, settings))
-    right: dict[str, np.ndarray] = {}
+@dataclass
+class Side:
+    """What one model drew and said."""
+
+    right: dict[str, np.ndarray] = field(default_factory=dict)
+    """Whether each drawing and answer is right, bool, by "split family" and "questions kind"."""
+    drawings: list[Drawing] = field(default_factory=list)
+
+
+class Drawing(NamedTuple):
+    """A prompt, what was drawn of it, uint8 [Hp Wp 3], and whether that is right."""
+
+    prompt: Prompt
+    picture: np.ndarray
+    right: bool
+
+
+def measured(model: UniMM, settings: Settings, folder: Path) -> Side:
+    """Return what a model draws of the prompts and answers to the questions; kept in the folder."""
+    store, side = Store(folder / fingerprint(model, settings)), Side()
     for place, split in enumerate(settings.splits):
         asked = asked_of(settings, split)
         if not asked:
@@ -108,32 +127,35 @@ def measured(model: UniMM, settings: Settings, folder: Path) -> dict[str, np.nda
         first = (settings.seed * len(SPLITS) + place) * 1_000_000
         drawn = _collect(store, split, asked, lambda p, s, first=first: _drawn(model, p, first + s, settings))
         verdicts = obeyed(asked, read_all(drawn["pictures"], f"reading {split} drawings"))
-        right |= _by(f"{split} ", [prompt.spec.family for prompt in asked], verdicts)
+        side.right |= _by(f"{split} ", [prompt.spec.family for prompt in asked], verdicts)
+        side.drawings += map(Drawing, asked, drawn["pictures"], verdicts)
     probes = probes_of(settings)
     if probes:
         size = picture_size(model)
         answers = _collect(store, "questions", probes, lambda piece, start: _answers(model, piece, size))
         questions: list[Question] = [each.question for each in probes]
         verdicts = same_answer(answers["answers"], [question.answer for question in questions])
-        right |= _by("questions ", [question.kind for question in questions], verdicts)
-    return right
+        side.right |= _by("questions ", [question.kind for question in questions], verdicts)
+    return side
 
 
-def gains(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict[str, dict[str, Leaf]]:
+def gains(before: Side, after: Side) -> dict[str, dict[str, Leaf]]:
     """Return before, after and gain of every row, and of all rows of a sort together ("held_in overall").
 
     "win_rate" is the share of items on which `after` is right and `before` wrong; those on which both are
     alike count half.
     """
     rows = {}
-    for sort in dict.fromkeys(name.partition(" ")[0] for name in before):
-        names = [name for name in before if name.startswith(f"{sort} ")]
+    for sort in dict.fromkeys(name.partition(" ")[0] for name in before.right):
+        names = [name for name in before.right if name.startswith(f"{sort} ")]
         if len(names) > 1:
             rows[f"{sort} overall"] = names
         rows |= {name: [name] for name in names}
     card = {}
     for title, names in rows.items():
-        one, two = (np.concatenate([side[name] for name in names]).astype(float) for side in (before, after))
+        one, two = (
+            np.concatenate([side.right[name] for name in names]).astype(float) for side in (before, after)
+        )
         card[title] = {
             "before": interval(one),
             "after": interval(two),
@@ -141,6 +163,25 @@ def gains(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict[s
             "win_rate": interval((1 + two - one) / 2),
         }
     return card
+
+
+def flips(before: Side, after: Side) -> Image.Image | None:
+    """Return drawings whose verdict changed, before over after: one or two rows of them, at equal distances.
+
+    None where nothing changed.
+    """
+    pairs = zip(before.drawings, after.drawings, strict=True)
+    flipped = [pair for pair in pairs if pair[0].right != pair[1].right]
+    if not flipped:
+        return None
+    columns = min(COLUMNS, len(flipped))
+    count = min(_FLIPS, len(flipped) // columns * columns)
+    shown = [flipped[i] for i in np.linspace(0, len(flipped) - 1, count).astype(int)]
+    rows = [shown[start : start + columns] for start in range(0, count, columns)]
+    asked, pictures, right = zip(
+        *(pair[side] for row in rows for side in (0, 1) for pair in row), strict=True
+    )
+    return contact_sheet(asked, np.stack(pictures), right, columns)
 
 
 def open_sides(before: str, after: str) -> list[Callable[[], UniMM]]:
@@ -176,16 +217,19 @@ def main(arguments: Sequence[str]) -> None:
         options.limit, tuple(options.families), tuple(options.splits), options.questions,
         tuple(options.kinds), options.steps, options.guidance, options.seed,
     )  # fmt: skip
-    if options.json is not None and not options.json.parent.is_dir():
-        raise FileNotFoundError(f"--json: there is no folder {str(options.json.parent)!r}; make it first")
+    for name, path in (("--json", options.json), ("--sheet", options.sheet)):
+        if path is not None and not path.parent.is_dir():
+            raise FileNotFoundError(f"{name}: there is no folder {str(path.parent)!r}; make it first")
     sides = [
         measured(opened(), settings, options.out) for opened in open_sides(options.before, options.after)
     ]
-    card = gains(*sides)
+    card, changed = gains(*sides), flips(*sides)
     show(card, options.before, options.after)
     if options.json is not None:
         facts = {"before": options.before, "after": options.after, "settings": vars(settings)}
         write_whole(options.json, json.dumps({**facts, "card": as_json(card)}, indent=1) + "\n")
+    if options.sheet is not None and changed is not None:
+        write_whole(options.sheet, png(changed))
 
 
 def as_json(card: dict[str, dict[str, Leaf]]) -> dict[str, Any]:
@@ -236,4 +280,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=own.seed, help="of prompts, scenes and noise")
     parser.add_argument("--out", type=Path, default=Path("outputs") / "gain", metavar="FOLDER")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the card here as well")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write drawings that flipped, as PNG")
     return parser

@@ -14,27 +14,29 @@ from unimm.evaluation.world.settings import COUNTS, VERIFIERS
 from unimm.world.prompts import Prompt
 
 _SIDE, _GAP, _WORDS = 160, 14, 46  # pixels: a picture, the space around it, the words below it
-_COLUMNS, _ROWS = 6, 4
+COLUMNS, _ROWS = 6, 4
 _PAPER, _INK, _RIGHT, _WRONG = "#faf8f4", "#22201c", "#2f8f4e", "#c4302e"
 
 
-def contact_sheet(asked: Sequence[Prompt], pictures: np.ndarray, right: Sequence[bool]) -> Image.Image:
+def contact_sheet(
+    asked: Sequence[Prompt], pictures: np.ndarray, right: Sequence[bool], columns: int = COLUMNS
+) -> Image.Image:
     """Return a family's first drawings over their prompts, ticked in green or crossed out in red.
 
     Args:
         asked: P prompts.
         pictures: uint8 [P Hp Wp 3].
         right: the reader's verdicts, [P].
+        columns: of the sheet.
     """
-    count = min(len(asked), _COLUMNS * _ROWS)
-    rows = -(-count // _COLUMNS)
-    sheet = Image.new(
-        "RGB", (_COLUMNS * (_SIDE + _GAP) + _GAP, rows * (_SIDE + _GAP + _WORDS) + _GAP), _PAPER
-    )
+    count = min(len(asked), columns * _ROWS)
+    rows = -(-count // columns)
+    size = (columns * (_SIDE + _GAP) + _GAP, rows * (_SIDE + _GAP + _WORDS) + _GAP)
+    sheet = Image.new("RGB", size, _PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
     for index in range(count):
-        left = _GAP + index % _COLUMNS * (_SIDE + _GAP)
-        top = _GAP + index // _COLUMNS * (_SIDE + _GAP + _WORDS)
+        left = _GAP + index % columns * (_SIDE + _GAP)
+        top = _GAP + index // columns * (_SIDE + _GAP + _WORDS)
         picture = Image.fromarray(pictures[index]).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
         sheet.paste(picture, (left, top))
         _mark(pen, left, top, bool(right[index]))
