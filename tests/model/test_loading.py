@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import warnings
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.model.small import small_model, small_settings
 from unimm.model import UniMM, UniMMConfig
-from unimm.model.loading import find_folder
+from unimm.model.loading import find_folder, refuse_options
 
 DRAW = {"num_inference_steps": 2, "seed": 1, "output_type": "latent"}
 
@@ -229,3 +231,30 @@ def test_an_untrained_model_on_the_meta_device_costs_nothing():
         model = UniMM(UniMMConfig(small_settings()))
     assert {p.device.type for p in model.parameters()} == {"meta"}
     json.dumps(model.config.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"some_unknown_option": 1}, "some_unknown_option: expected options among dtype, profile, adapter, "),
+        ({"device_mapp": "cpu"}, "device_mapp: .* did you mean 'device_map'"),
+        (
+            {"load_in_8bit": True},
+            r"load_in_8bit: give quantization_config=BitsAndBytesConfig\(load_in_8bit=True\)",
+        ),
+        ({"load_in_4bit": False, "no": 1}, r"load_in_4bit: give quantization_config"),
+    ],
+)
+def test_options_that_nobody_knows_are_refused_before_anything_is_looked_for(options, words):
+    with pytest.raises(ValueError, match=words):
+        UniMM.from_pretrained("/nowhere/at/all", **options)
+
+
+def test_options_of_transformers_are_known(saved):
+    """Those that its `from_pretrained` takes by name, so that its next version tells."""
+    named = inspect.signature(transformers.PreTrainedModel.from_pretrained).parameters.values()
+    for each in named:
+        if each.kind is each.KEYWORD_ONLY:
+            refuse_options({each.name: None})
+    loaded = UniMM.from_pretrained(saved, device_map="cpu", use_safetensors=True, trust_remote_code=False)
+    assert loaded.device.type == "cpu"

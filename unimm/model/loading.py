@@ -22,6 +22,22 @@ ASSETS = Path(__file__).resolve().parents[1] / "assets"
 BUILT_IN = ("tiny",)
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+OPTIONS = (
+    "dtype", "profile", "adapter", "config", "vision_tower", "decoder", "tokenizer", "revision", "token",
+    "cache_dir", "force_download", "local_files_only", "device_map", "max_memory", "offload_folder",
+    "offload_buffers", "attn_implementation", "quantization_config",
+)  # fmt: skip
+"""What `UniMM.from_pretrained` is usually told, by name."""
+SELDOM = (
+    "adapter_kwargs", "adapter_name", "allow_all_kernels", "device_mesh", "disable_mmap",
+    "distributed_config", "experts_implementation", "fusion_config", "generation_config", "gguf_file",
+    "ignore_mismatched_sizes", "kernel_config", "key_mapping", "low_cpu_mem_usage", "proxies", "state_dict",
+    "subfolder", "torch_dtype", "tp_plan", "tp_size", "tqdm_class", "trust_remote_code", "use_kernels",
+    "use_safetensors", "variant", "weights_only",
+)  # fmt: skip
+"""What transformers' `from_pretrained` takes besides."""
+QUANTISING = ("load_in_8bit", "load_in_4bit")
+"""What it took once."""
 LISTED = 12  # names spelled out per kind of mistake; the rest is counted
 
 
@@ -75,6 +91,24 @@ def read_config(folder: Path) -> UniMMConfig:
         return UniMMConfig.from_dict(values)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def refuse_options(options: Mapping[str, Any]) -> None:
+    """Refuse options that nothing would read; transformers would give them to the model's class.
+
+    Raises:
+        ValueError: there are any.
+    """
+    if old := [name for name in QUANTISING if name in options]:
+        raise ValueError(
+            f"{old[0]}: give quantization_config=BitsAndBytesConfig({old[0]}=True), of transformers, instead"
+        )
+    known = {*OPTIONS, *SELDOM}
+    if unknown := [name for name in options if name not in known and not name.startswith("_")]:
+        raise ValueError(
+            f"{', '.join(unknown)}: expected options among {', '.join(OPTIONS)}, or transformers' own for "
+            f"loading, got {unknown[0]!r}{suggestion(unknown[0], known)}"
+        )
 
 
 def refuse_parts(folder: Path, parts: Mapping[str, Any]) -> None:

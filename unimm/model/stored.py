@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from unimm.model import adapter_files
 from unimm.model.adapters import AdapterSettings
 from unimm.model.config import UniMMConfig
-from unimm.model.loading import find_folder, rooms_of
+from unimm.model.loading import find_folder, refuse_options, rooms_of
 from unimm.model.opened import open_ours
 from unimm.model.placing import undivided
 from unimm.model.profile import Profile, as_profile
@@ -85,7 +85,7 @@ class StoredModel(PreTrainedModel):
 
         Raises:
             FileNotFoundError: no such folder or hub model, or a file of it is missing.
-            ValueError: an unknown name (with a suggestion), weights that are missing, unexpected or
+            ValueError: an unknown name or option (with a suggestion), weights that are missing, unexpected or
                 misshapen, or an adapter of another model.
         """
         profile, dtype = as_profile(profile), options.pop("torch_dtype", dtype)
@@ -94,6 +94,7 @@ class StoredModel(PreTrainedModel):
                 "output_loading_info: expected false: a model is loaded whole or not at all, so there is "
                 "nothing to tell"
             )
+        refuse_options(options)
         hub = {key: options.pop(key) for key in HUB_OPTIONS if key in options}
         parts = {key: options.pop(key) for key in PARTS if key in options}
         folder = find_folder(name, **hub)
