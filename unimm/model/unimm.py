@@ -194,7 +194,8 @@ class UniMM(StoredModel):
                 "euler_maruyama", ... None is the profile's.
             grid: the times of solvers that bring none of their own, a row of `flow.GRIDS`.
             image_start: "forced", a picture is opened after the prompt; or "model": the model decides, and
-                what it says before the picture is in `texts`.
+                what it says before the picture is in `texts`. Nothing is drawn of any prompt where it answers
+                one in text: the error has all `prompts`, and its answers in `texts`, by place.
             batch_size: pictures that go through a room together; None is as many as fit. No result depends
                 on it.
             callback: called with (step, total) after every step; the total is that of all n candidates.

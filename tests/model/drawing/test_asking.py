@@ -246,6 +246,7 @@ def test_of_some_prompts_those_that_were_answered_in_text_are_told(model, monkey
         model.generate_image(prompts, image_start="model", best_of=3, batch_size=batch_size, **STEPS)
     said = small_tokenizer().decode([encode(small_tokenizer(), word)[0] for word in ("no", "yes")])
     assert told.value.texts == {1: said, 3: "", 5: said}
+    assert told.value.prompts == prompts
     assert f"{SAYS_NO!r} was answered {said!r}" in str(told.value)
     assert AT_ONCE not in str(told.value)
     assert TALKS_FIRST not in str(told.value)

@@ -37,13 +37,14 @@ ImageStart = Literal["forced", "model"]
 
 
 class AnsweredInText(ValueError):
-    """A prompt that the model answered in words, though it was asked to draw.
+    """Prompts that the model answered in words, though it was asked to draw; nothing of the call was drawn.
 
-    `texts` holds the answer to each prompt, by its place among the prompts.
+    `prompts` holds all that were asked; `texts` the answer to each that was answered so, by its place among
+    them: the others can be asked again alone.
     """
 
     def __init__(self, prompts: Sequence[str], texts: dict[int, str]) -> None:
-        self.texts = texts
+        self.prompts, self.texts = list(prompts), texts
         said = "; ".join(f"{prompts[place]!r} was answered {text!r}" for place, text in texts.items())
         super().__init__(
             f"prompt: the model answered in text instead of drawing: {said}. Ask for a picture in words, or "
