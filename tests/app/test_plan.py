@@ -50,6 +50,10 @@ def test_changes_count():
         ([JOINT, "--gpu", "h1000"], "did you mean 'h100'"),
         ([JOINT, "--gpus", "2"], "add train.deepspeed.zero_stage=2"),
         ([JOINT, "--stage", "jont"], "did you mean 'joint'"),
+        ([str(RECIPES / "tiny_finetune.yaml")], "finetune cannot be planned; joint, instruct, class_cond"),
+        ([str(RECIPES / "tiny_preference.yaml")], "preference cannot be planned; "),
+        ([str(RECIPES / "tiny_reward.yaml")], "reward cannot be planned; "),
+        ([JOINT, "--stage", "reward"], "--stage: a run of the stage reward cannot be planned; "),
     ],
 )
 def test_questions_that_cannot_be_answered_are_refused(words, said):

@@ -14,6 +14,7 @@ from unimm.generator import ClassGenerator, Generator, TextGenerator
 from unimm.model.loading import find_folder, read_config
 from unimm.model.unimm import UniMM
 from unimm.tables import expect_known
+from unimm.training import stages as training
 from unimm.training.class_conditional import ClassRecipe
 from unimm.training.generating import body_groups
 from unimm.training.instruct import InstructRecipe, instruct_groups
@@ -98,6 +99,8 @@ def planned(path: str | Path, changes: Sequence[str] = (), stage: str | None = N
         ValueError: no stage takes these keys, or several do.
     """
     name = _stage_of(path) if stage is None else stage
+    if name in training.STAGES.keys() - STAGES.keys():
+        raise ValueError(f"--stage: {_not_planned(name)}")
     expect_known("--stage", name, STAGES)
     recipe_class, workload_of = STAGES[name]
     recipe = config.load(recipe_class, path, list(changes))
@@ -107,9 +110,18 @@ def planned(path: str | Path, changes: Sequence[str] = (), stage: str | None = N
 def _stage_of(path: str | Path) -> str:
     """Return the stage whose recipe has the file's keys, and whose needs they meet."""
     fitting = [name for name, (recipe_class, _) in STAGES.items() if config.fits(recipe_class, path)]
+    others = {name: recipe for name, recipe in training.STAGES.items() if name not in STAGES}
+    unplanned = [name for name, recipe in others.items() if not fitting and config.fits(recipe()[0], path)]
+    if unplanned:
+        raise ValueError(f"{path}: {_not_planned(' or '.join(unplanned))}")
     if len(fitting) != 1:
         raise ValueError(
             f"{path}: expected the recipe of one of {', '.join(STAGES)}, its keys fit "
             f"{' and '.join(fitting) or 'none'}; name the stage by --stage"
         )
     return fitting[0]
+
+
+def _not_planned(stage: str) -> str:
+    """Say that a stage of training has no workload here."""
+    return f"a run of the stage {stage} cannot be planned; {', '.join(STAGES)} can"
