@@ -23,7 +23,6 @@ ROWS = [
 def opened(tmp_path, content: bytes, name="rows.json") -> Jsons:
     path = tmp_path / name
     path.write_bytes(content)
-    jsons._index.cache_clear()
     return Jsons([path], tmp_path / "cache")
 
 

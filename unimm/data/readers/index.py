@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unimm.data.readers.mapped import Mapped
 from unimm.whole import appearing
 
 Arrays = Mapping[str, np.ndarray]
@@ -48,18 +49,7 @@ def index_of(path: Path, kind: str, build: Build, cache: Path | None) -> Arrays:
     path = Path(path).resolve()
     if not path.is_file():
         raise FileNotFoundError(f"data: no file at {path}")
-    stamp = _stamp(path)
-    kept = index_path(path, kind, cache)
-    if (found := _read(kept, stamp)) is not None:
-        return found
-    with _bar(path) as advance:
-        arrays = dict(build(path, advance))
-    if (now := _stamp(path)).tolist() != stamp.tolist():
-        raise ValueError(
-            f"{path}: changed while it was indexed, from {stamp} to {now}; wait till it is whole"
-        )
-    _write(kept, {**arrays, "stamp": stamp})
-    return arrays
+    return _Kept(path, kind, build, cache, _stamp(path))
 
 
 def index_path(path: Path, kind: str, cache: Path | None) -> Path:
@@ -68,41 +58,64 @@ def index_path(path: Path, kind: str, cache: Path | None) -> Path:
     return Path(cache or default_cache()) / f"{path.name[:60]}-{digest}.npz"
 
 
-def _stamp(path: Path) -> np.ndarray:
+def _stamp(path: Path) -> list[int]:
     facts = path.stat()
-    return np.array([facts.st_size, facts.st_mtime_ns], dtype=np.int64)
+    return [facts.st_size, facts.st_mtime_ns]
 
 
 class _Kept(Mapping):
-    """The arrays of an index, each read from its file when it is first asked for."""
+    """The arrays of an index, read from its file where it is; made again if that is removed or damaged."""
 
-    def __init__(self, path: Path, names: list[str], held: dict[str, np.ndarray]):
-        self._path, self._names, self._held = path, names, held
+    def __init__(self, path: Path, kind: str, build: Build, cache: Path | None, stamp: list[int]):
+        self._path, self._build, self._stamp = path, build, stamp
+        self._kept = index_path(path, kind, cache)
+        self._arrays = self._read_or_made()
+        self._held = {name: self._arrays[name] for name in self._arrays if name in READ_AT_ONCE}
+        self._held = {name: np.array(array) for name, array in self._held.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._held:
-            with np.load(self._path, allow_pickle=False) as file:
-                self._held[name] = file[name]
-        return self._held[name]
+        if name in self._held:
+            return self._held[name]
+        try:
+            return self._arrays[name]
+        except OSError:  # removed, or another process has made the same one
+            pass
+        except zipfile.BadZipFile:
+            self._kept.unlink(missing_ok=True)
+        self._arrays = self._read_or_made()
+        return self._arrays[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return (name for name in self._arrays if name != "stamp")
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._arrays) - 1
+
+    def _read_or_made(self) -> Arrays:
+        """Return the index of the file as it was when it was opened."""
+        if (found := _read(self._kept, self._stamp)) is not None:
+            return found
+        self._expect_unchanged()
+        with _bar(self._path) as advance:
+            arrays = dict(self._build(self._path, advance))
+        self._expect_unchanged()
+        _write(self._kept, {**arrays, "stamp": np.array(self._stamp, dtype=np.int64)})
+        return Mapped(self._kept)
+
+    def _expect_unchanged(self) -> None:
+        if (now := _stamp(self._path)) != self._stamp:
+            raise ValueError(
+                f"{self._path}: changed while it was read, from {self._stamp} to {now} (bytes, time of "
+                "change); wait till it is whole, and open it again"
+            )
 
 
-def _read(kept: Path, stamp: np.ndarray) -> Arrays | None:
-    """Return the index if it is of the file as it is now; None if it is to be made."""
-    if not kept.is_file():
-        return None
+def _read(kept: Path, stamp: list[int]) -> Mapped | None:
+    """Return the index if it is of the file as it was opened; None if it is to be made."""
     try:
-        with kept.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            if file["stamp"].tolist() != stamp.tolist():
-                return None
-            names = [name for name in file.files if name != "stamp"]
-            return _Kept(kept, names, {name: file[name] for name in names if name in READ_AT_ONCE})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        found = Mapped(kept)
+        return found if found["stamp"].tolist() == stamp else None
+    except (OSError, KeyError, zipfile.BadZipFile):
         return None  # a damaged index is made again; it is nobody's data
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ _STEP = np.zeros(256, dtype=np.int8)
 _STEP[list(b"[{")], _STEP[list(b"]}")] = 1, -1
 _STRUCTURE = _STEP != 0
 _STRUCTURE[ord(",")] = True
-HELD = 64  # indexes in memory
 
 
 def build_index(path: Path, advance: Callable[[int], None]) -> Arrays:
@@ -139,13 +137,14 @@ class Jsons:
         """
         if not paths:
             raise ValueError("JSON files: expected at least one, got none")
-        self.paths, self.cache = tuple(map(Path, paths)), cache
-        self.shards = tuple(int(self._index(shard)["num_rows"]) for shard in range(len(self.paths)))
+        self.paths = tuple(map(Path, paths))
+        self._indexes = tuple(index_of(path, KIND, build_index, cache) for path in self.paths)
+        self.shards = tuple(int(index["num_rows"]) for index in self._indexes)
 
     @property
     def faults(self) -> tuple[str, ...]:
         """The files that are cut short."""
-        said = (self._index(shard)["damage"].tobytes().decode() for shard in range(len(self.paths)))
+        said = (index["damage"].tobytes().decode() for index in self._indexes)
         return tuple(damage for damage in said if damage)
 
     def key(self, shard: int, row: int) -> str:
@@ -158,7 +157,7 @@ class Jsons:
         Raises:
             BrokenSample: too large, no JSON, or no object.
         """
-        index, key = self._index(shard), self.key(shard, row)
+        index, key = self._indexes[shard], self.key(shard, row)
         start, size = int(index["start"][row]), int(index["size"][row])
         if size > MAX_ROW_BYTES:
             raise BrokenSample(key, f"expected at most {MAX_ROW_BYTES} bytes of JSON, got {size}", "damage")
@@ -169,11 +168,3 @@ class Jsons:
         if not isinstance(value, dict):
             raise BrokenSample(key, f"expected an object, got {shown(value)}")
         return value
-
-    def _index(self, shard: int) -> Arrays:
-        return _index(self.paths[shard], self.cache)
-
-
-@lru_cache(maxsize=HELD)
-def _index(path: Path, cache: Path | None) -> Arrays:
-    return index_of(path, KIND, build_index, cache)

@@ -7,8 +7,8 @@ Members of one row share a key, the path up to the first dot of its last part, a
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -27,7 +27,6 @@ BAD = (
 )
 """What is wrong with a member, by the number in the index; 0 is nothing."""
 OUTSIDE, LINK, SPECIAL, CUT = 1, 2, 3, 4
-HELD = 16  # indexes of tars in memory: a window of shards
 
 
 def member_fault(info: tarfile.TarInfo, file_size: int) -> int:
@@ -158,16 +157,30 @@ class Tar:
             BrokenSample: a member that is a link, special, cut short, named twice, or leads outside.
         """
         found: dict[str, ImageRef] = {}
-        for member in self.members(row):
-            name, fault = self.name(member), int(self._arrays["fault"][member])
+        for offset, size, fault, name in self._members(row):
             if fault:
                 kind = "damage" if fault == CUT else "path"
                 raise BrokenSample(self.key(row), f"member {_printable(name)!r} {BAD[fault]}", kind)
             field = split_name(name)[1].lower()
             if field in found:
                 raise BrokenSample(self.key(row), f"two members are named {_printable(name)!r}")
-            found[field] = self.ref(member)
+            found[field] = ImageRef(str(self.path), offset, size, _printable(name))
         return found
+
+    def _members(self, row: int) -> Iterator[tuple[int, int, int, str]]:
+        """Yield offset, size, fault and name of a row's members; each array is asked for once."""
+        members = self.members(row)
+        ends = self._arrays["name_ends"][max(0, members.start - 1) : members.stop].tolist()
+        ends = ends if members.start else [0, *ends]
+        joined = self._arrays["names"][ends[0] : ends[-1]].tobytes()
+        names = [
+            joined[start - ends[0] : end - ends[0]].decode("utf-8", "replace")
+            for start, end in pairwise(ends)
+        ]
+        facts = (
+            self._arrays[name][members.start : members.stop].tolist() for name in ("offset", "size", "fault")
+        )
+        yield from zip(*facts, names, strict=True)
 
     def ref(self, member: int) -> ImageRef:
         """Return where a member stands."""
@@ -191,33 +204,21 @@ class Tars:
     def __init__(self, paths: Sequence[Path], cache: Path | None):
         if not paths:
             raise ValueError("tars: expected at least one, got none")
-        self.paths, self.cache = tuple(Path(path) for path in paths), cache
-        self.shards = tuple(len(Tar(path, cache)) for path in self.paths)
-        self._faults: tuple[str, ...] | None = None
+        self._tars = tuple(Tar(path, cache) for path in paths)
+        self.shards = tuple(map(len, self._tars))
 
     def key(self, shard: int, row: int) -> str:
         """Return what to call a row."""
-        return self._open(shard).key(row)
+        return self._tars[shard].key(row)
 
     def row(self, shard: int, row: int) -> Mapping[str, ImageRef]:
         """Return where the fields of a row stand; raises as `Tar.fields`."""
-        return self._open(shard).fields(row)
-
-    def _open(self, shard: int) -> Tar:
-        """Return a tar; the last few stay open."""
-        return _opened(self.paths[shard], self.cache)
+        return self._tars[shard].fields(row)
 
     @property
     def faults(self) -> tuple[str, ...]:
         """The damage of each tar that has some."""
-        if self._faults is None:
-            self._faults = tuple(damage for path in self.paths if (damage := Tar(path, self.cache).damage))
-        return self._faults
-
-
-@lru_cache(maxsize=HELD)
-def _opened(path: Path, cache: Path | None) -> Tar:
-    return Tar(path, cache)
+        return tuple(damage for tar in self._tars if (damage := tar.damage))
 
 
 def _printable(name: str) -> str:
