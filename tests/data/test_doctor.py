@@ -163,3 +163,9 @@ def test_classes_and_wordings_are_told(tmp_path, tokenizer):
     _, report = checked(makers.bagel_t2i(tmp_path / "captions"), tokenizer)
     assert report["wordings"] == {"long, short": 5}
     assert ("captions", "long, short (5)") in lines_of(report)
+
+
+def test_one_shard_is_said_of_one(tmp_path, tokenizer):
+    _, report = checked(makers.blip3o(tmp_path / "set", tars=1, rows=2), tokenizer)
+    for count, said in ((1, "2 in 1 shard, 2 checked"), (0, "in 0 shards,"), (1200, "in 1,200 shards,")):
+        assert said in dict(lines_of({**report, "shards": count}))["samples"]

@@ -80,7 +80,7 @@ def lines_of(report: Report) -> list[tuple[str, str]]:
     pictures = report["pictures"]
     lines = [
         ("format", f"{report['format']}: {report['why']}"),
-        ("samples", f"{report['samples']:,} in {report['shards']:,} shards, {report['checked']:,} checked"),
+        ("samples", f"{report['samples']:,} in {_shards(report['shards'])}, {report['checked']:,} checked"),
     ]
     if report["left_out"]:
         lines.append(("left out", f"of another format: {', '.join(report['left_out'])}"))
@@ -121,6 +121,10 @@ def faults_of(report: Report) -> list[tuple[str, str]]:
             for each in report["leaks"]["first"]
         ]
     return lines
+
+
+def _shards(count: int) -> str:
+    return "1 shard" if count == 1 else f"{count:,} shards"
 
 
 def _speed(speed: Mapping[str, float]) -> str:
