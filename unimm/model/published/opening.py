@@ -28,8 +28,6 @@ from unimm.weights.scale_rae_model import LM_HEAD, layout_of, model_map
 from unimm.weights.shards import stored_tensors
 from unimm.whole import read_json
 
-NOT_FROM_HERE = ("quantization_config", "load_in_8bit", "load_in_4bit")
-"""Options for loading that need a folder in our own layout."""
 SYSTEM = "You are a helpful assistant."
 """Qwen's system turn, which stands before every conversation that the published models were trained on."""
 TIED = "llm.lm_head.weight", "llm.model.embed_tokens.weight"
@@ -141,9 +139,9 @@ def _without_tied_head(state: dict[str, Tensor], settings: ModelSettings, folder
 
 
 def _refuse_options(folder: Path, options: Mapping[str, Any]) -> None:
-    if given := [name for name in NOT_FROM_HERE if options.get(name)]:
+    if options.get("quantization_config"):
         raise ValueError(
-            f"{', '.join(given)}: a published folder is read without; convert it first (unimm convert "
+            "quantization_config: a published folder is read without; convert it first (unimm convert "
             f"{folder} DST), and load that"
         )
     if options.get("config") is not None:
