@@ -1,28 +1,30 @@
-"""Where rows stand in a file: found once, kept in a small file of arrays, found again if the file changed.
+"""Where rows stand in a file: found once, kept in a small folder of arrays, found again if the file changed.
 
-An index holds plain arrays (npz, no pickles). It is named after the file's absolute path and knows its size
-and time of change, so another file of the same name never gets it.
+The folder holds plain .npy files, which are read in place: a row costs the page that it is on, not the whole
+array. It is named after the file's absolute path, size and time of change, so another file, or the same one
+later, has another index.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from unimm.data.readers.mapped import Mapped
-from unimm.whole import appearing
+from unimm.whole import PARTIAL
 
 Arrays = Mapping[str, np.ndarray]
 Build = Callable[[Path, Callable[[int], None]], Arrays]
 """`build(path, advance)` reads a file and calls `advance(bytes so far)` now and then."""
 
 READ_AT_ONCE = ("num_rows", "rows")  # what is asked of every index when a data set is opened
+HELD = 256  # arrays mapped at a time: each takes a file descriptor, and a process often has 1024
 BAR_FROM_BYTES = 64 * 2**20  # smaller files are indexed before a bar could be read
 
 
@@ -44,91 +46,111 @@ def index_of(path: Path, kind: str, build: Build, cache: Path | None) -> Arrays:
 
     Raises:
         FileNotFoundError: no such file.
+        ValueError: the file changes while it is read.
         OSError: the cache folder cannot be written.
     """
     path = Path(path).resolve()
     if not path.is_file():
         raise FileNotFoundError(f"data: no file at {path}")
-    return _Kept(path, kind, build, cache, _stamp(path))
+    folder = index_path(path, kind, cache)
+    if (found := _opened(folder)) is not None:
+        return found
+    with _bar(path) as advance:
+        arrays = build(path, advance)
+    if index_path(path, kind, cache) != folder:
+        raise ValueError(f"{path}: changed while it was read; wait till it is whole, and open it again")
+    _write(folder, arrays)
+    return Kept(folder)
 
 
 def index_path(path: Path, kind: str, cache: Path | None) -> Path:
-    """Return where the index of a file is kept."""
-    digest = hashlib.sha256(f"{kind}\n{Path(path).resolve()}".encode()).hexdigest()[:24]
-    return Path(cache or default_cache()) / f"{path.name[:60]}-{digest}.npz"
-
-
-def _stamp(path: Path) -> list[int]:
+    """Return the folder of the index of a file as it is now."""
     facts = path.stat()
-    return [facts.st_size, facts.st_mtime_ns]
+    whose = hashlib.sha256(f"{kind}\n{path.resolve()}".encode()).hexdigest()[:24]
+    when = hashlib.sha256(f"{facts.st_size} {facts.st_mtime_ns}".encode()).hexdigest()[:8]
+    return Path(cache or default_cache()) / f"{path.name[:60]}-{whose}" / when
 
 
-class _Kept(Mapping):
-    """The arrays of an index, read from its file where it is; made again if that is removed or damaged."""
+class Kept(Mapping):
+    """The arrays in an index's folder, each mapped when it is asked for."""
 
-    def __init__(self, path: Path, kind: str, build: Build, cache: Path | None, stamp: list[int]):
-        self._path, self._build, self._stamp = path, build, stamp
-        self._kept = index_path(path, kind, cache)
-        self._arrays = self._read_or_made()
-        self._held = {name: self._arrays[name] for name in self._arrays if name in READ_AT_ONCE}
-        self._held = {name: np.array(array) for name, array in self._held.items()}
+    def __init__(self, folder: Path):
+        """Look at every array's beginning, and read those that are asked of every index.
+
+        Raises:
+            OSError, ValueError: no such folder, or damaged arrays.
+        """
+        self._files = {file.stem: file for file in sorted(folder.iterdir())}
+        mapped = {name: np.load(file, "r", allow_pickle=False) for name, file in self._files.items()}
+        self._held = {name: np.array(mapped[name]) for name in READ_AT_ONCE if name in mapped}
 
     def __getitem__(self, name: str) -> np.ndarray:
+        """Return an array, read only.
+
+        Raises:
+            KeyError: none of this name.
+            OSError: the folder was removed under way.
+        """
         if name in self._held:
             return self._held[name]
         try:
-            return self._arrays[name]
-        except OSError:  # removed, or another process has made the same one
-            pass
-        except zipfile.BadZipFile:
-            self._kept.unlink(missing_ok=True)
-        self._arrays = self._read_or_made()
-        return self._arrays[name]
+            return _mapped(self._files[name])
+        except OSError as error:
+            raise OSError(f"{self._files[name]}: the index is gone; open the data set again") from error
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self._arrays if name != "stamp")
+        return iter(self._files)
 
     def __len__(self) -> int:
-        return len(self._arrays) - 1
-
-    def _read_or_made(self) -> Arrays:
-        """Return the index of the file as it was when it was opened."""
-        if (found := _read(self._kept, self._stamp)) is not None:
-            return found
-        self._expect_unchanged()
-        with _bar(self._path) as advance:
-            arrays = dict(self._build(self._path, advance))
-        self._expect_unchanged()
-        _write(self._kept, {**arrays, "stamp": np.array(self._stamp, dtype=np.int64)})
-        return Mapped(self._kept)
-
-    def _expect_unchanged(self) -> None:
-        if (now := _stamp(self._path)) != self._stamp:
-            raise ValueError(
-                f"{self._path}: changed while it was read, from {self._stamp} to {now} (bytes, time of "
-                "change); wait till it is whole, and open it again"
-            )
+        return len(self._files)
 
 
-def _read(kept: Path, stamp: list[int]) -> Mapped | None:
-    """Return the index if it is of the file as it was opened; None if it is to be made."""
+@lru_cache(maxsize=HELD)
+def _mapped(file: Path) -> np.ndarray:
+    return np.load(file, "r", allow_pickle=False)
+
+
+def _opened(folder: Path) -> Kept | None:
+    """Return an index; None if there is none, or a damaged one: it is nobody's data, and is made again."""
     try:
-        found = Mapped(kept)
-        return found if found["stamp"].tolist() == stamp else None
-    except (OSError, KeyError, zipfile.BadZipFile):
-        return None  # a damaged index is made again; it is nobody's data
+        return Kept(folder)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError):
+        shutil.rmtree(folder, ignore_errors=True)
+        _mapped.cache_clear()  # what is made again has the same names
+        return None
 
 
-def _write(kept: Path, arrays: Arrays) -> None:
-    """Write an index whole or not at all; several processes may write the same one."""
+def _write(folder: Path, arrays: Arrays) -> None:
+    """Write an index whole or not at all, and remove those of the file as it was.
+
+    Several processes may make the same one; the first to be ready gives it to all.
+    """
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}{PARTIAL}")
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with appearing(kept) as partial, partial.open("wb") as file:
-            np.savez(file, **arrays)
+        partial.mkdir(parents=True)
+        for name, array in arrays.items():
+            np.save(partial / f"{name}.npy", array)
+        if not folder.is_dir():
+            _put_in_place(partial, folder)
     except OSError as error:
         raise OSError(
-            f"{kept}: the index could not be written ({error}); name another folder with cache="
+            f"{folder}: the index could not be written ({error}); name another folder with cache="
         ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for other in folder.parent.iterdir():
+        if other != folder and not other.name.endswith(PARTIAL):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was quicker
+            raise
 
 
 @contextmanager
