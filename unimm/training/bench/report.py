@@ -50,7 +50,7 @@ class Options:
     tokens: int = 4096
     vocab_size: int = 151_667
     entropy_width: int = 1536
-    samples: int = 96
+    samples: int = 32
     window: int = 32
     row_length: int = 2048
     pictures: int = 64
