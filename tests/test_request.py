@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from unimm.request import check_output_type, noise_of, passes, positive, prompt_list, seed_rows
+from unimm.request import check_output_type, generator_of, noise_of, passes, positive, prompt_list, seed_rows
 
 
 def test_seeds_follow_one_another_within_and_between_requests():
@@ -22,6 +22,16 @@ def test_noise_belongs_to_its_seed():
     noise = noise_of([3, 9], 4, 2)
     assert torch.equal(noise[1], torch.randn(4, 2, generator=torch.Generator().manual_seed(9)))
     assert noise.dtype == torch.float32
+
+
+@pytest.mark.parametrize("power", [32, 40, 48, 63])
+def test_seeds_that_differ_beyond_32_bits_give_other_noise(power):
+    """torch's generator on the CPU takes the lowest 32 bits alone."""
+    one, two, three = noise_of([7, 7 + 2**power, 2**64 - 1], 8)
+    assert not torch.equal(one, two)
+    assert not torch.equal(two, three)
+    assert torch.equal(one, torch.randn(8, generator=torch.Generator().manual_seed(7)))
+    assert torch.equal(two, torch.randn(8, generator=generator_of(7 + 2**power)))
 
 
 def test_passes_cover_everything_once(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from numbers import Integral
 from typing import Any
@@ -91,7 +92,18 @@ def first_seed(seed: int | None) -> int:
 
 def noise_of(seeds: Sequence[int], *shape: int) -> Tensor:
     """Return noise [M ...], float32: a function of each seed alone, the same on every device."""
-    return torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    return torch.stack([torch.randn(*shape, generator=generator_of(seed)) for seed in seeds])
+
+
+def generator_of(seed: int) -> torch.Generator:
+    """Return a seed's generator on the CPU.
+
+    torch's takes the lowest 32 bits of a seed and no others, so larger ones are hashed into these.
+    """
+    if seed >= 2**32:
+        digest = hashlib.sha256(seed.to_bytes(8, "little")).digest()
+        seed = int.from_bytes(digest[:4], "little")
+    return torch.Generator().manual_seed(seed)
 
 
 def _is_whole(value: Any) -> bool:

@@ -23,6 +23,7 @@ from unimm.evaluation.generate import Share, blocks
 from unimm.evaluation.run import CANDIDATES, SAMPLES, read_run, seed_of
 from unimm.evaluation.tiles import whole
 from unimm.evaluation.writer import Writer
+from unimm.request import noise_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -290,3 +291,10 @@ def test_drawing_does_not_wait_for_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("unimm.evaluation.generate.png", save)
     draw(Watched(), plan_of(source=Source(limit=24)), tmp_path)
     assert written == [True] * 24
+
+
+def test_the_base_seed_the_prompt_and_the_sample_each_give_other_noise():
+    """The seeds of a run lie further apart than the 32 bits that torch's generator takes."""
+    places = [(0, 0, 0), (1, 0, 0), (2, 0, 0), (0, 1, 0), (0, 4096, 0), (0, 0, 1), (1, 1, 1)]
+    noise = noise_of([seed_of(*place) for place in places], 16)
+    assert len({tuple(row.tolist()) for row in noise}) == len(places)

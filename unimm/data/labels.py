@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from unimm.request import generator_of
+
 
 def balanced_labels(
     num_classes: int, num_samples: int, batch_size: int, *, rank: int = 0, num_ranks: int = 1, seed: int = 0
@@ -37,7 +39,7 @@ def balanced_labels(
             f"num_samples: expected a multiple of num_classes {num_classes} for equal shares, got "
             f"{num_samples}; use {num_samples // num_classes * num_classes or num_classes}"
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
     equal = torch.arange(num_classes).repeat_interleave(num_samples // num_classes)
     equal = equal[torch.randperm(num_samples, generator=generator)]
     num_batches = -(-num_samples // (batch_size * num_ranks))

@@ -30,7 +30,7 @@ from unimm.flow.solver import (
     pairs_of,
     states,
 )
-from unimm.request import passes
+from unimm.request import generator_of, passes
 from unimm.tables import pick
 
 Callback = Callable[[int, int], None]
@@ -180,7 +180,7 @@ def draw_states(
     sampler, times = sampling.sampler, sampling.times(alpha)
     if times.ndim == 1:
         check_grid(times)
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    generators = [generator_of(seed) for seed in seeds]
     noise = torch.stack([torch.randn(*shape, generator=generator) for generator in generators])
     x, total = begin(noise.to(device)), 1 if sampler.adaptive else len(times) - (times.ndim == 1)
     found = sampler.states(velocity, x, times, Noise(generators, sampling.diffusion))

@@ -11,6 +11,7 @@ from transformers import DynamicCache, Qwen2ForCausalLM, TemperatureLogitsWarper
 
 from unimm.llm.attention import packed_arguments, segments_of
 from unimm.parts import Run
+from unimm.request import generator_of
 
 
 def llm_states(llm: Qwen2ForCausalLM, embeds: Tensor, samples: Sequence[Run] = (), **kwargs: Any) -> Tensor:
@@ -212,7 +213,7 @@ def sampled(temperature: float, top_p: float, seeds: Sequence[int]) -> Choose:
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p: expected a number above 0, to 1, got {top_p}")
     warm, cut = TemperatureLogitsWarper(float(temperature)), TopPLogitsWarper(float(top_p))
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    generators = [generator_of(seed) for seed in seeds]
 
     def choose(logits: Tensor, rows: Tensor) -> Tensor:
         chances = cut(None, warm(None, logits.float())).softmax(-1).cpu()
