@@ -69,6 +69,14 @@ def test_pictures_of_several_sizes_are_refused_or_scaled(tmp_path):
     assert next(find_set(folder, 8).pieces()).shape == (3, 8, 8, 3)
 
 
+def test_the_grids_of_geneval_s_layout_are_no_pictures_of_the_set(tmp_path):
+    folder_of(tmp_path / "a" / "00000" / "samples", noise(2))
+    Image.fromarray(noise(1)[0]).save(tmp_path / "a" / "00000" / "grid.png")
+    Image.fromarray(noise(1)[0]).save(tmp_path / "a" / "grid.png")  # no samples beside it
+    names = ("00000/samples/000.png", "00000/samples/001.png", "grid.png")
+    assert find_set(tmp_path / "a").names == names
+
+
 def test_a_square_is_the_middle_of_the_scaled_picture():
     image = Image.new("RGB", (90, 30), "red")
     image.paste("blue", (30, 0, 60, 30))

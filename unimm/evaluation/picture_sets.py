@@ -84,7 +84,7 @@ class PictureSet:
 
 
 def find_set(folder: Path, size: int | None = None) -> PictureSet:
-    """Return the pictures of a folder.
+    """Return the pictures of a folder; in GenEval's layout the samples, not the grids made of them.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -93,10 +93,14 @@ def find_set(folder: Path, size: int | None = None) -> PictureSet:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder of pictures at {folder}")
     paths = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
-    names = tuple(sorted(path.relative_to(folder).as_posix() for path in paths))
+    names = tuple(sorted(path.relative_to(folder).as_posix() for path in paths if not _is_grid(path)))
     if not names:
         raise ValueError(f"{folder}: expected pictures ({', '.join(sorted(PICTURES))}), found none")
     return PictureSet(folder, names, size)
+
+
+def _is_grid(path: Path) -> bool:
+    return path.name == "grid.png" and (path.parent / "samples").is_dir()
 
 
 def squared(image: Image.Image, size: int) -> Image.Image:
