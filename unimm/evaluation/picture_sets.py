@@ -219,7 +219,7 @@ def make_card(
 def markdown(card: Mapping[str, Any]) -> str:
     """Return the numbers as a table for terminals, then of what they are."""
     rows = [("", "number", "95 %")]
-    rows += [(name, f"{value:.4f}", "") for name, value in card["sets"].items()]
+    rows += [(name, f"{round(value, 4) + 0.0:.4f}", "") for name, value in card["sets"].items()]
     rows += [
         (name, f"{leaf['mean']:.4f}", f"[{leaf['low']:.4f}, {leaf['high']:.4f}]")
         for name, leaf in card["pictures"].items()

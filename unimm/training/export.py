@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unimm import config as config_file
+from unimm.loaded import quiet
 from unimm.model.config import UniMMConfig
 from unimm.model.loading import compare, expected, read_config
 from unimm.model.unimm import UniMM
@@ -59,6 +60,7 @@ def model_state(found: Path, averaged: bool = True) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): x for key, x in state.items() if key.startswith(prefix)}
 
 
+@quiet()
 def export_run(run: Path, out: Path, step: int | None = None, averaged: bool = True) -> Path:
     """Write the model of a run's checkpoint; return the checkpoint's folder.
 

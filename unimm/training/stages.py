@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from unimm import config
+from unimm.loaded import quiet
 from unimm.tables import expect_known
 from unimm.training.export import STAGE
 from unimm.training.loop import Result, train
@@ -94,6 +95,7 @@ STAGES: dict[str, Callable[[], tuple[type, Callable[[Any], Any]]]] = {
 }
 
 
+@quiet()  # bars of transformers would stand among the run's own
 def main(stage: str, arguments: Sequence[str]) -> Result:
     """Train a stage: the first argument is a YAML file, the rest are `key=value`.
 
