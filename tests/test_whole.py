@@ -82,3 +82,13 @@ def test_a_bad_line_is_named_by_its_number(tmp_path):
         read_lines(path)
     write_whole(path, '{"a": 1}\n\n{"b": 2}\n')
     assert read_lines(path) == [{"a": 1}, {"b": 2}]
+
+
+def test_other_ends_of_lines_may_stand_in_a_text(tmp_path):
+    path = write_whole(tmp_path / "rows.jsonl", '{"a": "one\u2028two\x85three"}\r\n{"a": "x"}')
+    assert [row["a"] for row in read_lines(path)] == ["one\u2028two\x85three", "x"]
+
+
+def test_bytes_that_are_no_text_are_told(tmp_path):
+    with pytest.raises(ValueError, match="rows.jsonl: expected text in UTF-8, could not read it"):
+        read_lines(write_whole(tmp_path / "rows.jsonl", b"\xff"))

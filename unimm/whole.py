@@ -68,19 +68,27 @@ def read_json(path: Path, kind: type = dict, of: str = "") -> Any:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a file with one JSON object per line; empty lines are passed over.
+    """Return the objects of a file with one JSON object per line; see `placed_lines`."""
+    return [value for _, value in placed_lines(path)]
+
+
+def placed_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, object) of a file with one JSON object per line; empty lines are passed over.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a line that is no JSON object, by its number.
+        ValueError: a file that is no text in UTF-8, or a line that is no JSON object, by its number.
     """
     if not path.is_file():
         raise FileNotFoundError(f"expected a file at {path}, found none")
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8, could not read it ({error})") from None
+    for number, line in enumerate(text.split("\n"), start=1):  # JSON may hold other ends of lines in strings
         if line.strip():
-            found.append(_parsed(line, f"{path}, line {number}"))
-    return found
+            where = f"{path}, line {number}"
+            yield where, _parsed(line, where)
 
 
 def _parsed(line: str, where: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def test_pairs_are_read_beside_their_file(pictures):
         (
             {"prompt": "p", "chosen": "a.png"},
             ValueError,
-            r"pairs.jsonl:1: expected texts .* got {.*a\.png",
+            r"pairs.jsonl, line 1: expected texts .* got {.*a\.png",
         ),
         ({"prompt": 3, "chosen": "a.png", "rejected": "b.png"}, ValueError, 'got {"prompt": 3,'),
         (
@@ -74,7 +74,7 @@ def test_pairs_that_are_none_are_refused_by_line(pictures, row, error, said):
 
 
 def test_no_file_no_lines_and_no_json_are_refused(pictures):
-    with pytest.raises(FileNotFoundError, match="there is no file"):
+    with pytest.raises(FileNotFoundError, match="expected a file at"):
         read_pairs(pictures / "other.jsonl")
     with pytest.raises(ValueError, match="one pair or more, got none"):
         read_pairs(written(pictures))
@@ -82,7 +82,7 @@ def test_no_file_no_lines_and_no_json_are_refused(pictures):
     with pytest.raises(ValueError, match=r"pairs\.jsonl: expected text in UTF-8"):
         read_pairs(pictures / "pairs.jsonl")
     (pictures / "pairs.jsonl").write_text("[1]")
-    with pytest.raises(ValueError, match="pairs.jsonl:1: expected an object, got list"):
+    with pytest.raises(ValueError, match="pairs.jsonl, line 1: expected a JSON object, got list"):
         read_pairs(pictures / "pairs.jsonl")
 
 
@@ -199,7 +199,7 @@ def test_prompts_come_from_a_file(tmp_path):
     ]
     assert {asked.text for asked in PromptData(file=str(path)).open().at(0, 2)} == {"a", "b"}
     path.write_text('{"text": "a"}')
-    with pytest.raises(ValueError, match="prompts.jsonl:1: expected a text under 'prompt', got None"):
+    with pytest.raises(ValueError, match="prompts.jsonl, line 1: expected a text under 'prompt', got None"):
         read_prompts(path)
 
 

@@ -22,9 +22,9 @@ from unimm.model.adapter_files import base_of
 from unimm.model.unimm import UniMM
 from unimm.request import positive
 from unimm.tables import pick
-from unimm.training.prompting import PromptData, json_lines
+from unimm.training.prompting import PromptData
 from unimm.training.rewards import REWARDS, Reward, scores_of
-from unimm.whole import read_json, write_whole
+from unimm.whole import placed_lines, read_json, write_whole
 
 _PART = 16  # prompts drawn together
 
@@ -73,7 +73,7 @@ def read_pairs(path: Path) -> list[Pair]:
         FileNotFoundError: no such file, or pictures that are missing (the first and their number are told).
         ValueError: no pairs, a line of another form, or one whose two pictures are the same.
     """
-    pairs = [_pair(where, row, path.parent) for where, row in json_lines(path)]
+    pairs = [_pair(where, row, path.parent) for where, row in placed_lines(path)]
     if not pairs:
         raise ValueError(f"{path}: expected one pair or more, got none")
     missing = [file for pair in pairs for file in (pair.chosen, pair.rejected) if not file.is_file()]

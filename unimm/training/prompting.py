@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from unimm.parts import Batch, Image, Text, Turn
 from unimm.tables import expect_known
 from unimm.text.chat import collate, opened, render
 from unimm.text.tokenizer import special_ids
+from unimm.whole import placed_lines
 from unimm.world.prompts import sample_prompt
 from unimm.world.spec import FAMILIES
 
@@ -79,40 +79,13 @@ def read_prompts(path: Path) -> list[Asked]:
         ValueError: no prompts, or a line that is no object with a text "prompt".
     """
     found = []
-    for where, row in json_lines(path):
+    for where, row in placed_lines(path):
         if not isinstance(row.get("prompt"), str) or not row["prompt"].strip():
             raise ValueError(f"{where}: expected a text under 'prompt', got {row.get('prompt')!r}")
         found.append(Asked(row["prompt"], {key: value for key, value in row.items() if key != "prompt"}))
     if not found:
         raise ValueError(f"{path}: expected one prompt or more, got none")
     return found
-
-
-def json_lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Return (place, object) of every line that is not empty.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: no text in UTF-8, or a line that is no JSON object.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected text in UTF-8, could not read it ({error})") from None
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{path}:{number}: expected JSON, could not read it ({error})") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"{path}:{number}: expected an object, got {type(row).__name__}")
-        rows.append((f"{path}:{number}", row))
-    return rows
 
 
 def drawing_rows(model: UniMM, prompts: Sequence[str]) -> Batch:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from unimm.evaluation.vqa.pictures import Picture, PictureError, from_base64
 from unimm.evaluation.vqa.rows import Row
 from unimm.evaluation.vqa.tables import MD5, Schema
 from unimm.evaluation.vqa.tasks import Task
+from unimm.whole import placed_lines
 
 WORLD = "world"
 _LONGEST_REFERENCE = 64  # VLMEvalKit: a shorter "image" is the index of the row that has it
@@ -167,20 +167,9 @@ def _folder(task: Task, folder: Path, split: str | None) -> Data:
 
 
 def _line_rows(task: Task, folder: Path, files: list[Path]) -> Iterator[Row]:
-    number = 0
-    for path in files:
-        for line_number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-            if not line.strip():
-                continue
-            where = f"{path}, line {line_number}"
-            try:
-                value = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{where}: expected JSON, could not read it ({error})") from None
-            if not isinstance(value, dict):
-                raise ValueError(f"{where}: expected a JSON object, got {type(value).__name__}")
-            yield Row(value, where, folder, number)
-            number += 1
+    placed = (each for path in files for each in placed_lines(path))
+    for number, (where, value) in enumerate(placed):
+        yield Row(value, where, folder, number)
 
 
 def _csv_rows(task: Task, folder: Path, files: list[Path]) -> Iterator[Row]:
