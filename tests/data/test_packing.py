@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -172,7 +174,7 @@ def test_flash_attention_gets_bounds_and_cuda_the_varlen_kernel(monkeypatch):
     def plain(q, k, v, begins, ends, longest, _, window_size):
         assert window_size == (-1, 0)
         assert torch.equal(begins, ends)
-        pieces = zip(begins.tolist(), begins.tolist()[1:], strict=False)
+        pieces = pairwise(begins.tolist())
         attend = torch.nn.functional.scaled_dot_product_attention
         parts = [[x[a:b].transpose(0, 1) for x in (q, k, v)] for a, b in pieces]
         return torch.cat([attend(*part, is_causal=True).transpose(0, 1) for part in parts])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_updates_without_numbers_are_skipped_counted_and_change_nothing(tmp_path
     assert [record["skipped_steps"] for record in records] == [0, 1, 1, 1, 2, 2]
     assert ["loss" in record for record in records] == [True, False, True, True, False, True]
     states = [load_file(p / "weights.safetensors") for p in checkpoint.checkpoints(tmp_path)]
-    same = [all(torch.equal(a[k], b[k]) for k in a) for a, b in zip(states, states[1:], strict=False)]
+    same = [all(torch.equal(a[k], b[k]) for k in a) for a, b in pairwise(states)]
     assert same == [True, False, False, True, False]
     assert saved(tmp_path, "optimizer")["step/net.0.weight"] == 4
     assert checkpoint.read_state(checkpoint.latest(tmp_path))["num_ema_updates"] == 4

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from numbers import Real
 
 import torch
@@ -228,7 +229,7 @@ def even_passes(count: int, size: int | None = None) -> list[slice]:
     """Return as few passes as `passes` does, of sizes that differ by one at most."""
     number = len(list(passes(count, size)))
     bounds = [index * count // number for index in range(number + 1)] if number else [0]
-    return [slice(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [slice(start, stop) for start, stop in pairwise(bounds)]
 
 
 def guide(toward: Velocity, away: Velocity, sampling: Sampling, by_network: bool = False) -> Velocity:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from unimm.evaluation.metrics.features import expect_features
@@ -26,7 +28,7 @@ def inception_score(logits: np.ndarray, splits: int = 10) -> tuple[float, float]
     rows = rows - rows.max(1, keepdims=True)
     logs = rows - np.log(np.exp(rows).sum(1, keepdims=True))
     ends = [i * len(logs) // splits for i in range(splits + 1)]
-    scores = [_score_of_part(logs[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+    scores = [_score_of_part(logs[a:b]) for a, b in pairwise(ends)]
     return float(np.mean(scores)), float(np.std(scores))
 
 

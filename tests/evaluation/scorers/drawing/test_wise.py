@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from unimm.evaluation.scorers import SCORERS
@@ -19,7 +21,7 @@ def test_categories_cover_all_prompts_and_weights_sum_to_one(categories):
     ends = [(each.first, each.last) for each in categories.values()]
     assert ends[0][0] == 1
     assert ends[-1][1] == 1000
-    assert all(last + 1 == first for (_, last), (first, _) in zip(ends, ends[1:], strict=False))
+    assert all(last + 1 == first for (_, last), (first, _) in pairwise(ends))
     assert sum(each.weight for each in categories.values()) == pytest.approx(1)
 
 
