@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from tests.data.readers import makers
 from tests.data.readers.makers import encoded, talk, words, write_lines, write_pictures
-from unimm.data.doctor import Checks, examine, places, spread
+from unimm.data.doctor import LISTED, Checks, Places, chosen, examine, spread
+from unimm.data.doctor_leaks import Leaks
 from unimm.data.doctor_masks import DRAWN, GIVEN, LEARNT, SEEN, mask_of, printable
 from unimm.data.doctor_page import page_of
 from unimm.data.doctor_report import faults_of, healthy, lines_of, report_of
-from unimm.data.readers import open_source, sniff
+from unimm.data.readers import Guess, open_source, sniff
 from unimm.data.samples import Sample
 from unimm.parts import IGNORED, Image, Text, Turn
 from unimm.text.chat import render
@@ -79,8 +81,8 @@ def test_tokens_are_those_of_training(tmp_path, tokenizer):
     path = makers.llava(tmp_path / "set")
     found, report = checked(path, tokenizer)
     rows = [render(open_source(path)[0, row].turns, tokenizer, 4) for row in range(4)]
-    assert found.tokens == [len(row.ids) for row in rows]
-    assert found.labelled == [sum(label != IGNORED for label in row.labels) for row in rows]
+    assert found.tokens == Counter(len(row.ids) for row in rows)
+    assert found.labelled == Counter(sum(label != IGNORED for label in row.labels) for row in rows)
     assert report["tokens"]["most"] == max(found.tokens)
 
 
@@ -105,11 +107,15 @@ def test_two_pictures_side_by_side_are_two_pieces(tokenizer):
     assert [piece.tokens for piece in mask if piece.kind == DRAWN] == [3, 3]
 
 
+def places(source, limit):
+    return list(map(Places(source).at, chosen(source, limit)))
+
+
 def test_a_limit_is_spread_over_the_whole_and_repeats(tmp_path):
     source = open_source(makers.blip3o(tmp_path / "set", tars=4, rows=50))
-    chosen = places(source, 40)
-    assert chosen == places(source, 40) == sorted(set(chosen))
-    assert {shard for shard, _ in chosen} == {0, 1, 2, 3}
+    found = places(source, 40)
+    assert found == places(source, 40) == sorted(set(found))
+    assert {shard for shard, _ in found} == {0, 1, 2, 3}
     assert len(places(source, 0)) == len(places(source, 999)) == 200
     assert places(source, 200)[-1] == (3, 49)
 
@@ -122,6 +128,41 @@ def test_of_a_stream_the_first_rows_are_read():
             return 9
 
     assert places(Stream(), 3) == [(0, 0), (0, 1), (0, 2)]
+
+
+class Endless:
+    """So many samples of two pictures by turns, whose words are a benchmark's; made as they are read."""
+
+    shards, random_access, shards_at_once, faults = (400, 200), True, None, ()
+    pictures = (encoded(0), encoded(1))
+
+    def __len__(self):
+        return sum(self.shards)
+
+    def key(self, place):
+        return "{}:{}".format(*place)
+
+    def __getitem__(self, place):
+        turns = (
+            Turn("user", (Image(self.pictures[place[1] % 2]), Text("a red circle"))),
+            Turn("assistant", (Text("Yes."),)),
+        )
+        return Sample(turns, self.key(place))
+
+
+def test_a_whole_source_is_read_in_little_memory(tokenizer):
+    """What is kept is counts, what is shown, and 16 bytes a picture."""
+    found = examine(
+        Endless(), tokenizer, Checks(limit=0, num_slots=4, leaks=Leaks({"a red circle": "bench"}))
+    )
+    report = report_of("x", Guess("x", "x", ()), Endless(), found)
+    assert (report["checked"], report["pictures"]["count"], report["leaks"]["count"]) == (600, 600, 600)
+    assert report["pictures"]["width"]["mean"] == 32
+    kept = (found.widths, found.heights, found.tokens, found.labelled, found.formats)
+    assert [len(each) for each in kept] == [1] * 5
+    assert len(found.leaks) == len(report["leaks"]["first"]) == LISTED
+    shared = [[f"0:{n}" for n in (0, 2, 4, 6)], [f"0:{n}" for n in (1, 3, 5, 7)]]
+    assert report["duplicates"] == {"pictures": 2, "samples": 600, "first": shared}
 
 
 def test_the_page_shows_pictures_and_runs_nothing_of_the_data(tmp_path, tokenizer):
@@ -143,13 +184,16 @@ def test_characters_that_move_a_cursor_are_not_printed():
 
 
 def test_numbers_are_told_by_their_spread():
-    assert spread([]) == {}
-    values = list(range(1, 101))
-    told = spread(values)
-    assert told["least"] == 1
-    assert told["most"] == 100
-    assert told["median"] == told["mean"] == 50.5
-    assert told["p95"] == pytest.approx(np.quantile(values, 0.95))
+    assert spread({}) == {}
+    assert spread({7: 1}) == dict.fromkeys(("least", "median", "p95", "most", "mean"), 7)
+    rng = np.random.default_rng(0)
+    for size in (2, 3, 20, 21, 1000):
+        values = rng.integers(0, 50, size)
+        told = spread(Counter(values.tolist()))
+        assert (told["least"], told["most"]) == (values.min(), values.max())
+        assert told["median"] == np.median(values)
+        assert told["p95"] == pytest.approx(np.quantile(values, 0.95))
+        assert told["mean"] == pytest.approx(values.mean())
 
 
 def test_every_line_is_one_line(tmp_path, tokenizer):

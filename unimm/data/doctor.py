@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
 import time
-from collections import Counter, defaultdict
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from unimm.data.doctor_duplicates import Shared, Sightings
 from unimm.data.doctor_leaks import Leak, Leaks
 from unimm.data.doctor_masks import Mask, mask_of
 from unimm.data.order import permute
@@ -22,6 +25,9 @@ from unimm.text.chat import render
 
 LISTED = 20
 """Broken samples, leaks and duplicates that are spelled out; all are counted."""
+
+SHARING = 4
+"""Samples that are named of those that share a picture."""
 
 THUMBNAIL = 192  # pixels
 
@@ -57,7 +63,11 @@ class Shown:
 
 @dataclass
 class Findings:
-    """What was found in the samples that were read."""
+    """What was found in the samples that were read.
+
+    Numbers are counted by value and faults listed only as long as they are shown, so that a whole source can
+    be read; what grows with it is `seen`, by 16 bytes a picture.
+    """
 
     samples: int = 0
     checked: int = 0
@@ -70,42 +80,50 @@ class Findings:
     wordings: Counter = field(default_factory=Counter)
     labels: Counter = field(default_factory=Counter)
     formats: Counter = field(default_factory=Counter)
-    widths: list[int] = field(default_factory=list)
-    heights: list[int] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    labelled: list[int] = field(default_factory=list)
+    widths: Counter = field(default_factory=Counter)
+    heights: Counter = field(default_factory=Counter)
+    tokens: Counter = field(default_factory=Counter)
+    labelled: Counter = field(default_factory=Counter)
     kinds: Counter = field(default_factory=Counter)
     broken: list[BrokenSample] = field(default_factory=list)
     """The first of them."""
+    num_leaks: int = 0
     leaks: list[tuple[str, Leak]] = field(default_factory=list)
-    seen: dict[bytes, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """The first of them."""
+    seen: Sightings = field(default_factory=Sightings)
+    shared: Shared = Shared()
+    """The samples that share a picture."""
+    duplicates: list[list[str]] = field(default_factory=list)
+    """The most shared of them: the first samples of each."""
     shown: list[Shown] = field(default_factory=list)
 
     @property
     def num_broken(self) -> int:
         return sum(self.kinds.values())
 
-    @property
-    def duplicates(self) -> list[list[str]]:
-        """The samples that share a picture, byte for byte, most shared first."""
-        return sorted((keys for keys in self.seen.values() if len(keys) > 1), key=len, reverse=True)
 
-
-def places(source: Source, limit: int, seed: int = 0) -> list[tuple[int, int]]:
-    """Return which (shard, row) to read: all, or `limit` spread over the source, in their stored order.
+def chosen(source: Source, limit: int, seed: int = 0) -> Sequence[int]:
+    """Return the numbers of the samples to read: all, or `limit` spread over the source; in stored order.
 
     Of a source without random access these are the first ones.
     """
     total = len(source)
     count = min(limit, total) if limit else total
     if count == total or not source.random_access:
-        flat = np.arange(count)
-    else:
-        flat = np.sort(permute(np.arange(count), total, seed, 0))
-    ends = np.cumsum(np.array(source.shards, dtype=np.int64))
-    shards = np.searchsorted(ends, flat, side="right")
-    rows = flat - (ends[shards] - np.array(source.shards, dtype=np.int64)[shards]) if count else flat
-    return list(zip(shards.tolist(), rows.tolist(), strict=True))
+        return range(count)
+    return np.sort(permute(np.arange(count), total, seed, 0))
+
+
+class Places:
+    """Where the samples of a source are, by their numbers in its stored order."""
+
+    def __init__(self, source: Source):
+        self.shards, self.ends = source.shards, list(accumulate(source.shards))
+
+    def at(self, number: int) -> tuple[int, int]:
+        """Return (shard, row)."""
+        shard = bisect_right(self.ends, number)
+        return shard, int(number) - (self.ends[shard] - self.shards[shard])
 
 
 def examine(
@@ -122,34 +140,39 @@ def examine(
         checks: what to look at.
         progress: called with (samples read, samples to read).
     """
-    found, chosen = Findings(samples=len(source)), places(source, checks.limit, checks.seed)
-    every = max(1, len(chosen) // checks.shown) if checks.shown else 0
-    for number, place in enumerate(chosen):
-        show = bool(every) and len(found.shown) < checks.shown and number >= every * len(found.shown)
+    found, places = Findings(samples=len(source)), Places(source)
+    numbers = chosen(source, checks.limit, checks.seed)
+    every = max(1, len(numbers) // checks.shown) if checks.shown else 0
+    for number in numbers:
+        show = bool(every) and len(found.shown) < checks.shown and found.checked >= every * len(found.shown)
         try:
-            _check(source, place, tokenizer, checks, found, show)
+            sample, contents = _read(source, places.at(number), found)
+            thumbnails = _check_pictures(sample, contents, found)
+            found.seen.add(number, contents)
+            _check_words(sample, tokenizer, checks, found)
+            if show:
+                mask = mask_of(sample, tokenizer, checks.num_slots)
+                found.shown.append(Shown(sample.key, mask, thumbnails))
         except BrokenSample as broken:
             found.kinds[broken.kind] += 1
             if len(found.broken) < LISTED:
                 found.broken.append(broken)
         found.checked += 1
         if progress is not None:
-            progress(number + 1, len(chosen))
+            progress(found.checked, len(numbers))
+    found.shared = found.seen.shared(LISTED, SHARING)
+    found.duplicates = [[source.key(places.at(number)) for number in each] for each in found.shared.first]
     return found
 
 
-def _check(source: Source, place, tokenizer, checks: Checks, found: Findings, show: bool) -> None:
+def _read(source: Source, place: tuple[int, int], found: Findings) -> tuple[Sample, list[bytes]]:
+    """Return a sample and the files of its pictures."""
     start = time.perf_counter()
     sample = source[place]
     contents = [read_picture(image.image, sample.key) for image in sample.images]
     found.seconds += time.perf_counter() - start
     found.bytes += sum(map(len, contents))
-    thumbnails = _check_pictures(sample, contents, found)
-    _check_words(sample, tokenizer, checks, found)
-    if checks.leaks is not None:
-        found.leaks += [(sample.key, leak) for text in _all_texts(sample) for leak in checks.leaks.find(text)]
-    if show:
-        found.shown.append(Shown(sample.key, mask_of(sample, tokenizer, checks.num_slots), thumbnails))
+    return sample, contents
 
 
 def _check_pictures(sample: Sample, contents: Sequence[bytes], found: Findings) -> tuple[Any, ...]:
@@ -163,24 +186,25 @@ def _check_pictures(sample: Sample, contents: Sequence[bytes], found: Findings) 
         found.decode_seconds += time.perf_counter() - start
         found.pictures, found.drawn = found.pictures + 1, found.drawn + image.target
         found.formats[f"{facts.format} {facts.mode}"] += 1
-        found.widths.append(picture.width)
-        found.heights.append(picture.height)
+        found.widths[picture.width] += 1
+        found.heights[picture.height] += 1
         picture.thumbnail((THUMBNAIL, THUMBNAIL))
         thumbnails.append(picture)
-    for digest in {hashlib.blake2b(content, digest_size=16).digest() for content in contents}:
-        found.seen[digest].append(sample.key)
     return tuple(thumbnails)
 
 
 def _check_words(sample: Sample, tokenizer, checks: Checks, found: Findings) -> None:
     row = render(sample.turns, tokenizer, checks.num_slots)
-    labelled = sum(label != IGNORED for label in row.labels)
-    found.tokens.append(len(row.ids))
-    found.labelled.append(labelled)
+    found.tokens[len(row.ids)] += 1
+    found.labelled[sum(label != IGNORED for label in row.labels)] += 1
     if sample.wordings:
         found.wordings[", ".join(sample.wordings)] += 1
     if sample.label is not None:
         found.labels[sample.label] += 1
+    if checks.leaks is not None:
+        leaks = [(sample.key, leak) for text in _all_texts(sample) for leak in checks.leaks.find(text)]
+        found.num_leaks += len(leaks)
+        found.leaks += leaks[: LISTED - len(found.leaks)]
 
 
 def _all_texts(sample: Sample) -> set[str]:
@@ -189,16 +213,27 @@ def _all_texts(sample: Sample) -> set[str]:
     return {part.text for turn in turns for part in turn.parts if hasattr(part, "text")}
 
 
-def spread(values: Sequence[int]) -> Mapping[str, float]:
-    """Return least, median, 95th percentile, most and mean of numbers; nothing of none."""
-    if not values:
+def spread(counts: Mapping[int, int]) -> Mapping[str, float]:
+    """Return least, median, 95th percentile, most and mean of numbers; nothing of none.
+
+    Args:
+        counts: how often each number was found.
+    """
+    if not counts:
         return {}
-    array = np.asarray(values, dtype=float)
-    low, middle, high = np.percentile(array, [50, 95, 100])
+    values, times = np.array(sorted(counts.items()), dtype=float).T
+    ends = np.cumsum(times)
+
+    def share(part: float) -> float:
+        """Return the number below which a part of all lies, between its neighbours if it falls between."""
+        rank = part * (ends[-1] - 1)
+        low, high = values[np.searchsorted(ends, [math.floor(rank), math.ceil(rank)], side="right")]
+        return float(low + (rank - math.floor(rank)) * (high - low))
+
     return {
-        "least": float(array.min()),
-        "median": float(low),
-        "p95": float(middle),
-        "most": float(high),
-        "mean": float(array.mean()),
+        "least": float(values[0]),
+        "median": share(0.5),
+        "p95": share(0.95),
+        "most": float(values[-1]),
+        "mean": float(values @ times / ends[-1]),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unimm.data.doctor import LISTED, Findings, spread
+from unimm.data.doctor import Findings, spread
 from unimm.data.readers import Guess
 from unimm.data.samples import Source
 
@@ -41,9 +41,9 @@ def report_of(path: str, guess: Guess, source: Source, found: Findings) -> Repor
             "bytes": found.bytes,
         },
         "duplicates": {
-            "pictures": len(found.duplicates),
-            "samples": sum(map(len, found.duplicates)),
-            "first": [keys[:4] for keys in found.duplicates[:LISTED]],
+            "pictures": found.shared.pictures,
+            "samples": found.shared.samples,
+            "first": found.duplicates,
         },
         "classes": len(found.labels),
         "wordings": dict(found.wordings.most_common(8)),
@@ -55,7 +55,7 @@ def report_of(path: str, guess: Guess, source: Source, found: Findings) -> Repor
             "decoded_samples_per_second": found.checked / both if both else 0.0,
         },
         "leaks": {
-            "count": len(found.leaks),
+            "count": found.num_leaks,
             "first": [
                 {
                     "key": key,
@@ -64,7 +64,7 @@ def report_of(path: str, guess: Guess, source: Source, found: Findings) -> Repor
                     "of": leak.source,
                     "text": leak.text[:300],
                 }
-                for key, leak in found.leaks[:LISTED]
+                for key, leak in found.leaks
             ],
         },
     }

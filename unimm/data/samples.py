@@ -115,6 +115,9 @@ class Source(Protocol):
             IndexError: no such place.
         """
 
+    def key(self, place: tuple[int, int]) -> str:
+        """Return the key of the sample at (shard, row), without reading it."""
+
 
 def expect_place(shards: tuple[int, ...], place: tuple[int, int]) -> None:
     """Refuse a place that a source does not have; negative numbers are none.

@@ -67,7 +67,10 @@ class RowSource:
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         expect_place(self.shards, place)
-        return self.read(self.rows.row(*place), self.rows.key(*place))
+        return self.read(self.rows.row(*place), self.key(place))
+
+    def key(self, place: tuple[int, int]) -> str:
+        return self.rows.key(*place)
 
 
 Files = Sequence[Path] | Rows
