@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from tests.model.small import small_model
+from unimm.config import load
 from unimm.latents.pixels import load_image
 from unimm.training import pairs as making
 from unimm.training.pairs import MakePairs, made_pairs, read_pairs
@@ -18,6 +19,7 @@ from unimm.training.prompting import PromptData, conditions_under, drawing_rows,
 from unimm.training.rewards import on_images, scene_reader, scores_of
 from unimm.world.prompts import prompts
 from unimm.world.render import render
+from unimm.world.spec import FAMILIES
 from unimm.world.staging import scene_for
 
 MAKE = MakePairs(20, PromptData(families=("colors",)), candidates=4, pairs_per_prompt=2, steps=2)
@@ -201,6 +203,25 @@ def test_prompts_come_from_a_file(tmp_path):
     path.write_text('{"text": "a"}')
     with pytest.raises(ValueError, match="prompts.jsonl, line 1: expected a text under 'prompt', got None"):
         read_prompts(path)
+
+
+def test_families_beside_a_file_are_refused(tmp_path):
+    with pytest.raises(
+        ValueError,
+        match="families: expected null beside a file, .* got colors beside p.jsonl; set families=null",
+    ):
+        PromptData(families=("colors",), file="p.jsonl")
+    with pytest.raises(ValueError, match="families: expected one or more, or null for all, got none"):
+        PromptData(families=())
+    path = tmp_path / "data.yaml"
+    path.write_text("families: [colors]\n")
+    assert load(PromptData, path, ["families=null", "file=p.jsonl"]) == PromptData(file="p.jsonl")
+    assert load(PromptData, path).families == ("colors",)
+
+
+def test_without_families_all_are_asked_for():
+    found = [asked.metadata["spec"].family for asked in PromptData().open().at(0, 12)]
+    assert found == [*FAMILIES, *FAMILIES]
 
 
 def test_rows_give_the_conditions_that_drawing_uses():

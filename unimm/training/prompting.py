@@ -37,15 +37,22 @@ class Asked:
 class PromptData:
     """An endless stream of prompts: the world's, or those of a file."""
 
-    families: tuple[str, ...] = FAMILIES  # of the world, held in; each position draws one of them
-    file: str | None = None  # .jsonl, one {"prompt": ..., anything else is metadata} per line
+    families: tuple[str, ...] | None = None  # of the world, held in, one at each position; null: all
+    file: str | None = (
+        None  # .jsonl, one {"prompt": ..., anything else is metadata} per line; null: the world
+    )
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for family in self.families:
+        if self.families is not None and self.file is not None:
+            raise ValueError(
+                f"families: expected null beside a file, whose prompts are of no families, got "
+                f"{', '.join(self.families)} beside {self.file}; set families=null, or file=null"
+            )
+        for family in self.families or ():
             expect_known("families", family, FAMILIES)
-        if not self.families:
-            raise ValueError("families: expected one or more, got none")
+        if self.families == ():
+            raise ValueError("families: expected one or more, or null for all, got none")
 
     def open(self) -> Prompts:
         """Return the stream."""
@@ -66,8 +73,8 @@ class Prompts:
 
     def _of_the_world(self, position: int) -> Asked:
         rng = np.random.default_rng([_STREAM, self.data.seed, position])
-        family = self.data.families[position % len(self.data.families)]
-        prompt = sample_prompt(family, "held_in", rng)
+        families = self.data.families or FAMILIES
+        prompt = sample_prompt(families[position % len(families)], "held_in", rng)
         return Asked(prompt.text, {"spec": prompt.spec})
 
 
