@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -13,13 +14,12 @@ from transformers import PreTrainedModel
 
 from unimm.training.optim import freeze_and_collect, refuse_muon
 from unimm.training.plan.hardware import Assumptions, Device
-from unimm.training.plan.passes import Pass, peak_bytes
+from unimm.training.plan.passes import Pass, peak_bytes, with_gradients
 from unimm.training.plan.states import Kept, kept, largest_gathered
 from unimm.training.plan.workload import Workload
 from unimm.training.recipe import DeepSpeedRecipe, TrainRecipe
 
 SECONDS_PER_DAY = 86_400
-FORWARD_AND_BACKWARD = 3
 PROCESS_BYTES = 3 * 2**30
 """Of host memory for Python, torch, CUDA's libraries and batches under way, per rank."""
 
@@ -87,23 +87,21 @@ def estimate(
             with it.
     """
     micro = micro_batch(recipe, gpus)
-    with torch.device("meta"):
-        modules = workload.build(again)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        _take_shape(modules)
+    in_place = recipe.accumulation > 1 or _zero(recipe) > 0
+    with shaped(workload, again) as modules:
         members = freeze_and_collect(modules, workload.groups(modules))
         if recipe.deepspeed is not None:
             refuse_muon(members)
         keeps = kept(list(modules.values()), members, recipe, gpus)
         gathered = largest_gathered(list(modules.values())) if _zero(recipe) == 3 else 0
-        passes = workload.passes(modules, micro, recipe.precision)
+        with with_gradients(member.parameter for member in members) if in_place else nullcontext():
+            passes = workload.passes(modules, micro, recipe.precision)
         every = {id(p): p.numel() for module in modules.values() for p in module.parameters()}
     trained = sum(member.parameter.numel() for member in members)
-    forward = sum(one.flops for one in passes.values()) * gpus * recipe.accumulation
-    flops = FORWARD_AND_BACKWARD * forward
-    worked = flops + (forward if again else 0)
+    in_all = gpus * recipe.accumulation
+    worked = in_all * sum(one.flops for one in passes.values())
+    flops = in_all * operations(workload, micro, recipe.precision) if again else worked
     seconds = worked / (gpus * device.peak_flops * assumed.utilisation)
-    in_place = recipe.accumulation > 1 or _zero(recipe) > 0
     on_device = _on_device(keeps, passes, in_place, gathered, assumed)
     return Estimate(
         gpus=gpus,
@@ -121,6 +119,23 @@ def estimate(
         device_capacity=device.memory_bytes,
         host_capacity=assumed.host_bytes,
     )
+
+
+def operations(workload: Workload, samples: int, precision: str = "float32") -> int:
+    """Return the operations of a micro-batch, forward and backward, where nothing is computed again."""
+    with shaped(workload, again=False) as modules:
+        freeze_and_collect(modules, workload.groups(modules))
+        return sum(one.flops for one in workload.passes(modules, samples, precision).values())
+
+
+@contextmanager
+def shaped(workload: Workload, again: bool) -> Iterator[Mapping[str, nn.Module]]:
+    """Yield a stage's modules, made of shapes; inside, all tensors are."""
+    with torch.device("meta"):
+        modules = workload.build(again)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        _take_shape(modules)
+        yield modules
 
 
 def micro_batch(recipe: TrainRecipe, gpus: int) -> int:
@@ -251,7 +266,9 @@ def _on_device(
     gradients = found.pop("gradients")
     found |= {f"activations: {room}": one.saved_bytes for room, one in passes.items() if one.saved_bytes}
     saved = sum(one.saved_bytes for one in passes.values())
-    found["gradients"] = peak_bytes(list(passes.values()), gradients if in_place else None) - saved
+    if in_place:
+        found["gradients"] = gradients
+    found["work"] = peak_bytes(list(passes.values())) - saved  # gradients that come and go among it
     if gathered:
         found["gathered weights"] = gathered
     found["slack"] = round(assumed.slack * sum(found.values()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from unimm.training.optim import Member
@@ -76,8 +75,3 @@ def _part(world: int):
         return -(-size // world) if divided else size
 
     return part
-
-
-def element_bytes(precision: str) -> int:
-    """Return the bytes of one number in the dtype that products are computed in."""
-    return torch.bfloat16.itemsize if precision == "bf16" else FLOAT32

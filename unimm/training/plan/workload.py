@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from unimm.llm.decoding import llm_states
-from unimm.llm.head import CHUNK_NUMBERS
 from unimm.model.config import ModelSettings, UniMMConfig
 from unimm.model.unimm import UniMM
 from unimm.training.examples import example
 from unimm.training.plan.passes import Pass, count_pass
-from unimm.training.plan.states import FLOAT32, element_bytes
 from unimm.training.recipe import Group
 
 
@@ -57,10 +55,12 @@ def talking(settings: ModelSettings, rows: Rows, groups: Callable[[UniMM], Mappi
 
     def passes(modules: Mapping[str, nn.Module], samples: int, precision: str) -> dict[str, Pass]:
         model = modules["model"]
+        drawn = -int(-samples * rows.drawn // 1) * rows.noise_draws
+        said, conditioned = _learning(model)
         return {
-            "llm": _llm_pass(model, samples, rows, precision),
-            "head": _head_pass(model, samples * rows.tokens, precision),
-            "dit": _dit_pass(model.dit, -int(-samples * rows.drawn // 1) * rows.noise_draws, precision),
+            "llm": llm_pass(model, samples, rows.tokens, precision),
+            "head": _head_pass(model.llm, samples * rows.tokens, said, precision),
+            "dit": dit_pass(model.dit, drawn, conditioned, precision),
         }
 
     return Workload(build, lambda modules: groups(modules["model"]), passes, rows.drawn, rows.tokens)
@@ -74,38 +74,60 @@ def drawing(
     """Return the workload of a stage that trains a generator without an LLM, the module "generator"."""
 
     def passes(modules: Mapping[str, nn.Module], samples: int, precision: str) -> dict[str, Pass]:
-        return {"dit": _dit_pass(modules["generator"].dit, samples * noise_draws, precision)}
+        return {"dit": dit_pass(modules["generator"].dit, samples * noise_draws, False, precision)}
 
     return Workload(build, groups, passes, 1, 0)
 
 
-def _llm_pass(model: UniMM, samples: int, rows: Rows, precision: str) -> Pass:
-    width = model.config.settings.llm.width
-    embeds = torch.empty(samples, rows.tokens, width, requires_grad=True)
-    return count_pass(lambda: llm_states(model.llm, embeds), list(model.llm.parameters()), precision)
+def llm_pass(model: UniMM, samples: int, tokens: int, precision: str) -> Pass:
+    """Return what reading costs: rows of so many positions each."""
+    shape = (samples, tokens, model.config.settings.llm.width)
+    told = learns(model.projector, model.queries, model.llm.get_input_embeddings())
+
+    def read() -> Tensor:
+        return llm_states(model.llm, torch.empty(shape, requires_grad=told))
+
+    return count_pass(read, model.llm.model, precision)
 
 
-def _head_pass(model: UniMM, tokens: int, precision: str) -> Pass:
-    """Return what the vocabulary's cross entropy costs (unimm.llm.head).
+def dit_pass(dit: nn.Module, pictures: int, conditioned: bool, precision: str) -> Pass:
+    """Return what one evaluation of so many pictures costs.
 
-    All its gradients are made on the way forward: the weight's and the states' are kept, a chunk of logits
-    and the weight in the compute dtype stand beside them.
+    Args:
+        dit: a body.
+        pictures: each with its own noise and time.
+        conditioned: whether what it is told by learns.
+        precision: see `count_pass`.
     """
-    rows, width = model.llm.lm_head.weight.shape
-    cast = element_bytes(precision) * rows * width if precision == "bf16" else 0
-    chunk = min(CHUNK_NUMBERS, tokens * rows)
-    return Pass(
-        FLOAT32 * (rows * width + tokens * width),
-        2 * tokens * rows * width,
-        transient_bytes=cast + FLOAT32 * chunk,
-    )
-
-
-def _dit_pass(dit: nn.Module, pictures: int, precision: str) -> Pass:
     if not pictures:
-        return Pass(0, 0)
-    given = example(dit.config, pictures, "cpu")
-    conditions: Any = given.conditions
-    if isinstance(conditions, torch.Tensor) and conditions.is_floating_point():
-        conditions.requires_grad_()
-    return count_pass(lambda: dit(given.x, given.t, conditions), list(dit.parameters()), precision)
+        return Pass()
+
+    def velocity() -> Tensor:
+        given = example(dit.config, pictures, "cpu")
+        for x in tree_leaves(given.conditions):
+            x.requires_grad_(conditioned and x.is_floating_point())
+        return dit(*given.arguments)
+
+    return count_pass(velocity, dit, precision)
+
+
+def learns(*modules: nn.Module) -> bool:
+    """Return whether anything in the modules learns."""
+    return any(parameter.requires_grad for module in modules for parameter in module.parameters())
+
+
+def _learning(model: UniMM) -> tuple[bool, bool]:
+    """Return whether the LLM's states need gradients, and whether the DiT's conditions do."""
+    read = learns(model.projector, model.queries, model.llm.model)
+    return read, read or learns(model.connector)
+
+
+def _head_pass(llm: nn.Module, tokens: int, told: bool, precision: str) -> Pass:
+    """Return what the vocabulary's cross entropy costs, if every position has a label."""
+    width = llm.lm_head.in_features
+
+    def entropy() -> Tensor:
+        states = torch.empty(tokens, width, requires_grad=told)
+        return llm.lm_head(states, torch.zeros(tokens, dtype=torch.int64))
+
+    return count_pass(entropy, llm.lm_head, precision)
