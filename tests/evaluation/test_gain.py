@@ -9,18 +9,10 @@ import pytest
 
 from tests.evaluation.pretend import Pretender, anything
 from tests.model.small import small_model
-from unimm.evaluation.gain import (
-    Drawing,
-    Settings,
-    Side,
-    as_json,
-    asked_of,
-    flips,
-    gains,
-    main,
-    measured,
-    open_sides,
-)
+from unimm.evaluation.contenders import open_sides
+from unimm.evaluation.gain import flips, gains, main
+from unimm.evaluation.paired import as_json
+from unimm.evaluation.sides import Drawing, Settings, Side, asked_of, measured
 from unimm.model import UniMM
 from unimm.model.adapter_files import save_adapter
 from unimm.model.adapters import AdapterSettings, add_adapter
