@@ -234,6 +234,15 @@ def evaluate_reconstruction(context: typer.Context) -> None:
     main(context.args)
 
 
+@evaluation.command("probe", context_settings=FORWARD)
+def probe_encoders(context: typer.Context) -> None:
+    """Measure what linear probes read from an encoder, before training and after it."""
+    from unimm.evaluation.probe import main
+    from unimm.training.codec import trained
+
+    main(context.args, trained)
+
+
 @evaluation.command("calibrate", context_settings=FORWARD)
 def calibrate(context: typer.Context) -> None:
     """Measure how probable it is, at each score of a verifier, that a drawing is right."""
