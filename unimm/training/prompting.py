@@ -38,9 +38,7 @@ class PromptData:
     """An endless stream of prompts: the world's, or those of a file."""
 
     families: tuple[str, ...] | None = None  # of the world, held in, one at each position; null: all
-    file: str | None = (
-        None  # .jsonl, one {"prompt": ..., anything else is metadata} per line; null: the world
-    )
+    file: str | None = None  # .jsonl, one {"prompt": ..., anything else is metadata} per line
     seed: int = 0
 
     def __post_init__(self) -> None:
