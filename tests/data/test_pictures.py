@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.data.readers.makers import encoded, picture
 from unimm.data import pictures
-from unimm.data.pictures import ImageRef, open_picture
+from unimm.data.pictures import ImageRef, measure_file, measure_picture, open_picture, read_picture
 from unimm.data.samples import BrokenSample
 
 
@@ -49,6 +49,30 @@ def test_a_picture_is_the_same_from_bytes_path_and_within_a_file(tmp_path):
     inside = ImageRef(str(tmp_path / "all"), 3, len(content), "a.png")
     for stored in (content, tmp_path / "a.png", str(tmp_path / "a.png"), inside):
         assert open_picture(stored, "").tobytes() == picture(1).tobytes()
+
+
+def test_a_file_is_measured_by_its_header_alone(tmp_path):
+    """Of files, what is refused and how is what it is of their bytes."""
+    frames = [picture(number) for number in range(2)]
+    moving = saved(frames[0], "png", save_all=True, append_images=frames[1:])
+    path = tmp_path / "a.png"
+    for content in (encoded(1), encoded(1)[:60], moving, bomb(10_000, 10_000), b"%!PS-Adobe", b""):
+        path.write_bytes(content)
+        results = []
+        for measure in (
+            lambda path: measure_file(path, "k"),
+            lambda path: measure_picture(read_picture(path, "k"), "k", str(path)),
+        ):
+            try:
+                results.append(measure(path))
+            except BrokenSample as broken:
+                results.append((broken.key, broken.reason, broken.kind))
+        assert results[0] == results[1]
+    path.write_bytes(encoded(1)[:60])
+    assert measure_file(path, "k") == (32, 32, "PNG", "RGB")
+    for missing in (tmp_path, tmp_path / "no.png"):
+        with pytest.raises(BrokenSample, match="k: no file at"):
+            measure_file(missing, "k")
 
 
 def test_cmyk_and_grey_become_rgb_and_the_camera_is_held_upright():

@@ -66,13 +66,45 @@ def test_pairs_are_read_beside_their_file(pictures):
         (
             {"prompt": "p", "chosen": "a.png", "rejected": "c.png"},
             FileNotFoundError,
-            "c.png, found none; 1 of 2",
+            r"pairs\.jsonl, line 1: no file at .*c\.png; and 0 more of 2 pictures cannot be used",
         ),
     ],
 )
 def test_pairs_that_are_none_are_refused_by_line(pictures, row, error, said):
     with pytest.raises(error, match=said):
         read_pairs(written(pictures, row))
+
+
+def test_pictures_that_cannot_be_used_are_told_before_training_by_line_and_number(pictures):
+    rows = [
+        {"prompt": "p", "chosen": "a.png", "rejected": name} for name in ("b.png", "text.png", "none.png")
+    ]
+    rows += [{"prompt": "q", "chosen": "text.png", "rejected": "moves.gif"}]  # told once already
+    (pictures / "text.png").write_text("no picture")
+    frames = [Image.new("L", (4, 4), shade) for shade in (0, 255)]
+    frames[0].save(pictures / "moves.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(
+        ValueError, match=r"line 2: .*text\.png: not a picture .* 2 more of 5 pictures cannot"
+    ):
+        read_pairs(written(pictures, *rows))
+    with pytest.raises(FileNotFoundError, match=r"line 1: no file at .*none\.png; and 0 more of 2 pictures"):
+        read_pairs(written(pictures, rows[2]))
+    with pytest.raises(ValueError, match=r"line 1: .*moves\.gif: expected one picture, got 2 frames"):
+        read_pairs(written(pictures, {**rows[0], "rejected": "moves.gif"}))
+
+
+def test_headers_alone_are_read_and_of_many_a_bar_is_shown(pictures, monkeypatch, capsys):
+    """The pixels of a picture that is cut short are looked for when its batch comes."""
+    (pictures / "b.png").write_bytes((pictures / "b.png").read_bytes()[:50])
+    path = written(pictures, {"prompt": "p", "chosen": "a.png", "rejected": "b.png"})
+    assert len(read_pairs(path)) == 1
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(making, "_MANY", 2)
+    read_pairs(path)
+    assert "checking pictures" in capsys.readouterr().out
+    monkeypatch.setenv("RANK", "1")
+    read_pairs(path)
+    assert capsys.readouterr().out == ""
 
 
 def test_no_file_no_lines_and_no_json_are_refused(pictures):

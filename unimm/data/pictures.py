@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -68,10 +68,14 @@ def read_picture(stored: Stored, key: str) -> bytes:
 
 
 def _read_file(path: Path, key: str) -> bytes:
+    _expect_file(path, key)
+    return path.read_bytes()
+
+
+def _expect_file(path: Path, key: str) -> None:
     if not path.is_file():  # a folder, or a pipe that would never end
         raise BrokenSample(key, f"no file at {path}", "missing")
     _expect_size(path.stat().st_size, path, key)
-    return path.read_bytes()
 
 
 def _read_inside(stored: ImageRef, key: str) -> bytes:
@@ -123,15 +127,34 @@ def measure_picture(content: bytes, key: str, name: str) -> Measured:
     Raises:
         BrokenSample: not a picture of FORMATS, animated, or above MAX_PIXELS.
     """
+    return _measure(io.BytesIO(content), key, name)
+
+
+def measure_file(path: Path, key: str) -> Measured:
+    """Return what the header of a picture's file says; of what comes after it as good as nothing is read.
+
+    Raises:
+        BrokenSample: as `read_picture` and `measure_picture`.
+    """
+    try:
+        _expect_file(path, key)
+        with path.open("rb") as file:
+            return _measure(file, key, str(path))
+    except OSError as error:
+        raise BrokenSample(key, f"{path}: cannot be read ({error})", "missing") from error
+
+
+def _measure(file: BinaryIO, key: str, name: str) -> Measured:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # above all Pillow's about size: our limit is below
-            with Image.open(io.BytesIO(content), formats=_formats()) as image:
+            with Image.open(file, formats=_formats()) as image:
                 found = Measured(*image.size, image.format or "?", image.mode)
                 frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a camera's
     except UnidentifiedImageError as error:  # whose words name an address in memory
-        known = ", ".join(_formats())
-        reason = f"{name}: not a picture that can be read ({known}), it begins with {content[:12]!r}"
+        file.seek(0)
+        known, begin = ", ".join(_formats()), file.read(12)
+        reason = f"{name}: not a picture that can be read ({known}), it begins with {begin!r}"
         raise BrokenSample(key, reason, "picture") from error
     except Exception as error:  # see above
         raise BrokenSample(

@@ -10,13 +10,16 @@ folder/
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from rich.progress import track
 
+from unimm.data.pictures import measure_file
+from unimm.data.samples import BrokenSample
 from unimm.latents.pixels import to_images
 from unimm.model.adapter_files import base_of
 from unimm.model.unimm import UniMM
@@ -27,6 +30,7 @@ from unimm.training.rewards import REWARDS, Reward, scores_of
 from unimm.whole import placed_lines, read_json, write_whole
 
 _PART = 16  # prompts drawn together
+_MANY = 2000  # pictures whose headers take long enough to show a bar, on a slow disk
 
 
 @dataclass(frozen=True)
@@ -70,19 +74,16 @@ def read_pairs(path: Path) -> list[Pair]:
     """Return the pairs of a file; relative paths begin at its folder.
 
     Raises:
-        FileNotFoundError: no such file, or pictures that are missing (the first and their number are told).
-        ValueError: no pairs, a line of another form, or one whose two pictures are the same.
+        FileNotFoundError: no such file, or the first picture that cannot be used is missing.
+        ValueError: no pairs, a line of another form, one whose two pictures are the same, or the first
+            picture that cannot be used is no picture by its header, animated or too large. Either way the
+            line, the file and the number of the others are told.
     """
-    pairs = [_pair(where, row, path.parent) for where, row in placed_lines(path)]
+    pairs = {where: _pair(where, row, path.parent) for where, row in placed_lines(path)}
     if not pairs:
         raise ValueError(f"{path}: expected one pair or more, got none")
-    missing = [file for pair in pairs for file in (pair.chosen, pair.rejected) if not file.is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{path}: expected a picture at {missing[0]}, found none; {len(missing)} of {2 * len(pairs)} are "
-            "missing"
-        )
-    return pairs
+    _check_pictures(pairs)
+    return list(pairs.values())
 
 
 def made_pairs(model: UniMM, make: MakePairs, folder: Path, reward: Reward | None = None) -> list[Pair]:
@@ -156,6 +157,24 @@ def _pair(where: str, row: dict, folder: Path) -> Pair:
     if pair.chosen.resolve() == pair.rejected.resolve():
         raise ValueError(f"{where}: expected two pictures, got {values[1]!r} as chosen and as rejected")
     return pair
+
+
+def _check_pictures(pairs: Mapping[str, Pair]) -> None:
+    """Look at the header of every picture, each once; pairs are by their lines."""
+    lines: dict[Path, str] = {}
+    for where, pair in pairs.items():
+        lines.setdefault(pair.chosen, where)
+        lines.setdefault(pair.rejected, where)
+    broken = []
+    few = len(lines) < _MANY or os.environ.get("RANK", "0") != "0"
+    for file, where in track(lines.items(), "checking pictures", len(lines), disable=few):
+        try:
+            measure_file(file, where)
+        except BrokenSample as error:
+            broken.append(error)
+    if broken:
+        wrong = FileNotFoundError if broken[0].kind == "missing" else ValueError
+        raise wrong(f"{broken[0]}; and {len(broken) - 1} more of {len(lines)} pictures cannot be used")
 
 
 def _claim(path: Path, wanted: dict) -> None:
