@@ -12,6 +12,8 @@ SECTIONS = (
 )  # fmt: skip
 """Of a stage's recipe. What else it holds, such as weights of losses, may change between two parts of a run;
 every part's settings are kept beside it."""
+FREE = ("learner.drawing", "learner.gradient_checkpointing")
+"""Of these sections, what says how a model is trained and may change as well."""
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,6 +50,8 @@ def expect_same(checkpoint: Path, saved: Mapping[str, Any] | None, here: Mapping
 
 
 def _flat(name: str, value: Any) -> dict[str, Any]:
+    if name in FREE:
+        return {}
     if not isinstance(value, Mapping):
         return {name: value}
     return {key: x for part, inside in value.items() for key, x in _flat(f"{name}.{part}", inside).items()}

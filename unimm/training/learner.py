@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +20,17 @@ from unimm.model.adapter_files import save_adapter
 from unimm.model.adapters import AdapterSettings, adapter_parameters, adapters_off, add_adapter
 from unimm.model.quantising import few_bits
 from unimm.model.unimm import UniMM
+from unimm.model.verifying.calibrated import weights_mark
 from unimm.tables import pick
 from unimm.training.export import export_model, model_state, write_shell
-from unimm.training.joint import talk_groups
+from unimm.training.joint import DrawingSide, talk_groups
 from unimm.training.opening import open_model
-from unimm.training.recipe import FROZEN, Group
+from unimm.training.optim import freeze_and_collect
+from unimm.training.recipe import FROZEN, Group, TrainRecipe
+from unimm.whole import read_json, write_whole
+
+REFERENCE = "reference.json"
+"""In a run's folder: the mark of the weights that it began from."""
 
 TRAINS: dict[str, tuple[str, ...]] = {
     "dit": ("dit",),
@@ -44,6 +51,8 @@ class Learner:
     adapter: AdapterSettings | None = None  # null trains the rooms themselves
     llm_bits: Literal[4, 8] | None = None  # of the LLM beside an adapter (QLoRA), by bitsandbytes
     matrices: Literal["adamw", "muon"] = "adamw"  # optimiser of the weights inside, where no adapter learns
+    drawing: DrawingSide = DrawingSide()  # of the DiT, or of the adapter's part in it
+    gradient_checkpointing: bool = False  # compute blocks again for gradients: less memory, more time
 
     def __post_init__(self) -> None:
         if (self.trains is None) == (self.adapter is None):
@@ -61,6 +70,31 @@ class Learner:
             )
         if self.adapter is not None and self.matrices != "adamw":
             raise ValueError(f"learner.matrices: expected adamw with an adapter, got {self.matrices}")
+        self._check_drawing()
+
+    def _check_drawing(self) -> None:
+        """Refuse a rate of the DiT where none of it learns, and none where it is to learn."""
+        rooms, named = self._rooms()
+        if "dit" not in rooms:
+            self._refuse_drawing(named)
+        if not self.drawing.lr_scale > 0:
+            raise ValueError(
+                f"learner.drawing.lr_scale: expected a number above 0 with {named}, by which the DiT learns, "
+                f"got {self.drawing.lr_scale}; name rooms without it"
+            )
+
+    def _refuse_drawing(self, named: str) -> None:
+        if self.drawing != DrawingSide():
+            raise ValueError(
+                f"learner.drawing: expected none with {named}, where no parameter of the DiT learns, got "
+                f"{self.drawing}; leave it out, or let the DiT learn"
+            )
+
+    def _rooms(self) -> tuple[tuple[str, ...], str]:
+        """Return the rooms in which something learns, and the setting that names them."""
+        if self.adapter is not None:
+            return self.adapter.rooms, f"adapter.rooms [{', '.join(self.adapter.rooms)}]"
+        return TRAINS[self.trains], f"trains {self.trains!r}"
 
     def open(self) -> UniMM:
         """Return the model, with its new adapter if one learns."""
@@ -68,19 +102,27 @@ class Learner:
         model = open_model(self.start, **quantised)
         if self.adapter is not None:
             add_adapter(model, self.adapter)
+        if self.gradient_checkpointing:
+            model.compute_again()
         return model
 
     def groups(self, model: UniMM) -> dict[str, Group]:
         """Return who learns of a module that is called "model"."""
         if self.adapter is not None:
-            learning = {f"model.{name}": Group() for name in adapter_parameters(model)}
-            return {"model": FROZEN, **learning}
+            return {"model": FROZEN, **self._adapter_groups(model)}
         rooms = TRAINS[self.trains]
-        whole = talk_groups(model, self.matrices)
+        whole = talk_groups(model, self.matrices, self.drawing)
         inside = {
             name: group for name, group in whole.items() if name.split(".")[1:2] in [[r] for r in rooms]
         }
         return {"model": FROZEN, **{f"model.{room}": whole["model"] for room in rooms}, **inside}
+
+    def _adapter_groups(self, model: UniMM) -> dict[str, Group]:
+        dit = Group(lr_scale=self.drawing.lr_scale, betas=self.drawing.betas)
+        names = adapter_parameters(model)
+        if not any(name.startswith("dit.") for name in names):
+            self._refuse_drawing(f"adapter.layers [{', '.join(self.adapter.layers)}]")
+        return {f"model.{name}": dit if name.startswith("dit.") else Group() for name in names}
 
 
 def product_of(model: UniMM) -> str:
@@ -103,11 +145,18 @@ def describe(model: UniMM, run: Path) -> None:
 
 
 class Reference:
-    """The model that training began from: the same one with its adapter off, or else a frozen copy."""
+    """The model that training began from: the same one with its adapter off, or else a frozen copy.
+
+    The copy shares with the model all parameters that do not learn. It is no part of a checkpoint: a run that
+    goes on copies its start again, and refuses another.
+    """
 
     def __init__(self, model: UniMM):
-        self.model = model
-        self.copy = None if model.adapter is not None else copy.deepcopy(model).eval()
+        self.model, self.copy, self.mark = model, None, None
+        if model.adapter is None:
+            frozen = {id(x): x for x in model.parameters() if not x.requires_grad}
+            self.copy = copy.deepcopy(model, frozen).eval()
+            self.mark = weights_mark(self.copy.state_dict())
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
@@ -118,6 +167,24 @@ class Reference:
     def groups(self) -> Mapping[str, Group]:
         """How it is held."""
         return {} if self.copy is None else {"reference": FROZEN}
+
+    def claim(self, run: Path, changed: bool) -> None:
+        """Note in a run's folder which weights the copy has, or, where they have `changed`, has now.
+
+        Raises:
+            ValueError: the run began from other weights.
+        """
+        path = run / REFERENCE
+        if self.copy is None:
+            return
+        if path.is_file() and not changed:
+            found = read_json(path)["weights"]
+            if found != self.mark:
+                raise ValueError(
+                    f"learner.start: {path} says that the run began from weights {found}, got {self.mark}; "
+                    "set them back, choose another output, or go on all the same with resume=changed"
+                )
+        write_whole(path, json.dumps({"weights": self.mark}) + "\n")
 
     @contextmanager
     def used(self) -> Iterator[UniMM]:
@@ -145,11 +212,15 @@ def quiet(model: nn.Module) -> Iterator[None]:
 class TunedStage:
     """What stages have in common that hold a model against the one it began from."""
 
-    def __init__(self, learner: Learner):
-        self.model = learner.open()
+    unsaved = ("reference",)
+
+    def __init__(self, learner: Learner, train: TrainRecipe):
+        self.train, self.model = train, learner.open()
+        groups = learner.groups(self.model)
+        freeze_and_collect({"model": self.model}, groups)  # the reference shares what is frozen
         self.reference = Reference(self.model)
         self.modules = {"model": self.model, **self.reference.modules}
-        self.groups = {**learner.groups(self.model), **self.reference.groups}
+        self.groups = {**groups, **self.reference.groups}
         self.product = product_of(self.model)
 
     def noise_and_times(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -175,5 +246,6 @@ class TunedStage:
         export(self.model, newest, folder)
 
     def describe(self, run: Path) -> None:
-        """Write what `unimm.training.export` needs besides."""
+        """Write what `unimm.training.export` needs besides, and note which weights the run began from."""
+        self.reference.claim(run, self.train.resume == "changed")
         describe(self.model, run)

@@ -19,7 +19,7 @@ from unimm.training.optim import Member, Optimizers, freeze_and_collect
 from unimm.training.pieces import PieceFile, fill_pieces, whole
 from unimm.training.recipe import TrainRecipe
 from unimm.training.sharding import as_whole, own_piece, unique_tensors
-from unimm.training.stage import Stage, compile_modules
+from unimm.training.stage import Stage, compile_modules, saved_modules
 
 
 class PlainEngine:
@@ -124,8 +124,8 @@ def average_of(members: list[Member], recipe: TrainRecipe) -> EMA | None:
 
 
 def content_of_weights(stage: Stage) -> saving.Content:
-    """Return all weights of a stage, and what this process holds of them."""
-    live = unique_tensors(stage.modules)
+    """Return the weights of a stage that belong into checkpoints, and what this process holds of them."""
+    live = unique_tensors(saved_modules(stage))
     shapes = {name: as_whole(x) for name, x in live.items()}
     return saving.Content(shapes, [own_piece(name, x) for name, x in live.items()])
 

@@ -19,6 +19,7 @@ from unimm.training.generating import repeated
 from unimm.training.learner import Learner, TunedStage
 from unimm.training.pairs import MakePairs, Pair, made_pairs, read_pairs
 from unimm.training.prompting import conditions_under, drawing_rows
+from unimm.training.ranks import local_device
 from unimm.training.recipe import TrainRecipe
 
 
@@ -64,7 +65,7 @@ class PreferenceStage(TunedStage):
     """Winner and loser under one time and one noise, against the model as it was."""
 
     def __init__(self, recipe: PreferenceRecipe):
-        super().__init__(recipe.learner)
+        super().__init__(recipe.learner, recipe.train)
         self.recipe = recipe
         self.pairs: list[Pair] = self._pairs()
 
@@ -78,6 +79,7 @@ class PreferenceStage(TunedStage):
                 "them; run this recipe once without torchrun, or name a .jsonl"
             )
         with self.reference.used() as before:
+            before.to(local_device(self.recipe.train))  # the engine, which moves modules, comes later
             return made_pairs(before, self.recipe.make, Path(self.recipe.pairs))
 
     def batch(self, start: int, count: int) -> PairBatch:

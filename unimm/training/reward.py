@@ -62,7 +62,7 @@ class RewardStage(TunedStage):
 
     def __init__(self, recipe: RewardRecipe, reward: Reward | None = None):
         """Take the recipe, and a reward of one's own instead of the row that it names."""
-        super().__init__(recipe.learner)
+        super().__init__(recipe.learner, recipe.train)
         self.recipe, self.reward, self.prompts = recipe, reward, recipe.prompts.open()
 
     def batch(self, start: int, count: int) -> PromptBatch:

@@ -1,6 +1,6 @@
 """What an engine puts into a checkpoint and takes from it: the same files whatever the number of processes.
 
-    weights.safetensors     every module of the stage, "module.path.to.tensor"
+    weights.safetensors     modules of the stage, all but its `unsaved`: "module.path.to.tensor"
     ema.safetensors         the averages, where they are kept
     optimizer.safetensors   "kind/module.path.to.tensor": exp_avg, exp_avg_sq, step, momentum_buffer
 

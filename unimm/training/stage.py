@@ -28,6 +28,7 @@ class Stage(Protocol):
     A class whose static `built_in_pieces(recipe)` says True is built under ZeRO-3 without any rank ever
     holding its modules whole: it fills them by `sharding.fill` or `opening.open_model` alone, and what it
     runs of them before training stands inside `sharding.gathered`.
+    `unsaved` names modules that checkpoints leave out, because every start makes them alike.
     """
 
     modules: Mapping[str, nn.Module]  # saved in checkpoints under these names, the frozen ones too
@@ -65,6 +66,12 @@ def describe_hook(stage: Stage) -> Callable[[Path], None]:
 def counts_hook(stage: Stage) -> Callable[[], Mapping[str, float]]:
     """The stage's `counts`, or one of nothing."""
     return getattr(stage, "counts", dict)
+
+
+def saved_modules(stage: Stage) -> Mapping[str, nn.Module]:
+    """The modules that belong into checkpoints."""
+    unsaved = getattr(stage, "unsaved", ())
+    return {name: module for name, module in stage.modules.items() if name not in unsaved}
 
 
 def compile_modules(stage: Stage) -> None:
