@@ -6,14 +6,15 @@ import json
 import os
 import time
 from itertools import pairwise
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from tests.training.toy import ToyStage, toy_recipe
-from unimm.training import checkpoint
+from unimm import config
+from unimm.training import checkpoint, stages
 from unimm.training.identity import expect_same, identity
 from unimm.training.log import MetricLog, read_metrics
 from unimm.training.loop import train
@@ -231,6 +232,42 @@ def test_a_folder_belongs_to_one_stage_and_is_marked_whole_or_not_at_all(tmp_pat
     assert not (tmp_path / "stage.json").exists()
     claim(tmp_path, "joint")
     claim(tmp_path, "joint")
-    recipe = Path(__file__).parents[2] / "configs" / "train" / "tiny_encoder.yaml"
     with pytest.raises(ValueError, match="holds a run of the stage joint, expected one of encoder"):
-        main("encoder", [str(recipe), f"train.output={tmp_path}"])
+        claim(tmp_path, "encoder")
+
+
+def as_encoder(monkeypatch, folder, build):
+    """Run the stage "encoder" of the toy, built by `build`, as `main` does."""
+    recipe = SimpleNamespace(train=toy_recipe(folder, 2))
+    monkeypatch.setattr(config, "load", lambda *_: recipe)
+    monkeypatch.setitem(stages.STAGES, "encoder", lambda: (type(recipe), build))
+    monkeypatch.setattr(stages, "train", lambda train_recipe, stage, _: train(train_recipe, stage))
+    return main("encoder", ["recipe.yaml"])
+
+
+def test_a_recipe_whose_data_is_missing_leaves_its_folder_to_any_stage(tmp_path, monkeypatch):
+    def fails(recipe):
+        raise FileNotFoundError("data: nothing at x")
+
+    with pytest.raises(FileNotFoundError, match="nothing at x"):
+        as_encoder(monkeypatch, tmp_path / "run", fails)
+    assert not (tmp_path / "run").exists()
+    as_encoder(monkeypatch, tmp_path / "run", lambda recipe: ToyStage())
+    assert json.loads((tmp_path / "run" / "stage.json").read_text()) == {"stage": "encoder"}
+
+
+def test_the_folder_of_another_stage_is_refused_before_anything_is_built(tmp_path, monkeypatch):
+    """Also if it became another's while the stage was built."""
+    built = []
+    claim(tmp_path / "run", "joint")
+    with pytest.raises(ValueError, match="holds a run of the stage joint, expected one of encoder"):
+        as_encoder(monkeypatch, tmp_path / "run", built.append)
+    assert built == []
+    with pytest.raises(ValueError, match="holds a run of the stage joint, expected one of encoder"):
+        as_encoder(monkeypatch, tmp_path / "late", lambda recipe: claim(tmp_path / "late", "joint"))
+
+
+def test_ranks_but_the_first_leave_the_mark_to_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    claim(tmp_path, "joint")
+    assert list(tmp_path.iterdir()) == []

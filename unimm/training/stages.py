@@ -110,12 +110,14 @@ def main(stage: str, arguments: Sequence[str]) -> Result:
     recipe = config.load(recipe_class, arguments[0], arguments[1:])
     expect_engine(recipe.train)
     torch.manual_seed(recipe.train.seed)  # fresh weights are the same on every rank and in every run
-    claim(Path(recipe.train.output), stage)
+    run = Path(recipe.train.output)
+    expect_stage(run, stage)  # before anything that takes long
     with _construction(stage_class, recipe):
         trained = stage_class(recipe)
+    claim(run, stage)
     result = train(recipe.train, trained, recipe)
     if hasattr(trained, "export") and _is_first_rank():  # stages whose product is a whole model
-        trained.export(result.checkpoint, Path(recipe.train.output) / getattr(trained, "product", "model"))
+        trained.export(result.checkpoint, run / getattr(trained, "product", "model"))
     return result
 
 
@@ -134,16 +136,26 @@ def _construction(stage_class: type, recipe: Any) -> AbstractContextManager[None
 
 
 def claim(run: Path, stage: str) -> None:
-    """Note in a run's folder which stage it is of.
+    """Note in a run's folder which stage it is of: once the stage is there, so that a recipe whose data or
+    model is not there leaves nothing.
 
     Raises:
         ValueError: it holds a run of another stage.
     """
-    path = run / STAGE
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))["stage"]
-        if found != stage:
-            raise ValueError(f"output: {run} holds a run of the stage {found}, expected one of {stage}")
-    elif _is_first_rank():
+    expect_stage(run, stage)
+    if _is_first_rank() and not (run / STAGE).is_file():
         run.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps({"stage": stage}) + "\n")  # other ranks may be looking
+        write_whole(run / STAGE, json.dumps({"stage": stage}) + "\n")  # other ranks may be looking
+
+
+def expect_stage(run: Path, stage: str) -> None:
+    """Refuse the folder of a run of another stage; one that holds none is anyone's.
+
+    Raises:
+        ValueError: it holds a run of another stage.
+    """
+    if not (run / STAGE).is_file():
+        return
+    found = json.loads((run / STAGE).read_text(encoding="utf-8"))["stage"]
+    if found != stage:
+        raise ValueError(f"output: {run} holds a run of the stage {found}, expected one of {stage}")
