@@ -7,10 +7,10 @@ autoencoder that they compare with is trained on the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from unimm.latents.encoders.maps import block_maps, expect_maps
 from unimm.latents.encoders.tower import Encoder
 from unimm.perceptual import FeatureDistance, gram_distance, load_published_lpips
 from unimm.training.adversary.critic import AdversaryRecipe, Critic
+from unimm.training.adversary.discriminator import Discriminator
 from unimm.training.adversary.losses import adaptive_weight
 from unimm.training.recipe import TrainRecipe
 
@@ -106,6 +107,22 @@ class PictureLosses:
                 )
 
 
+class Networks(NamedTuple):
+    """Where the networks come from that the losses look through."""
+
+    lpips: Callable[[PerceptualRecipe], nn.Module]
+    discriminator: Callable[[AdversaryRecipe, Callable[[], Encoder]], Discriminator]
+    """Given what gives the built-in encoder."""
+
+
+def _published_lpips(recipe: PerceptualRecipe) -> nn.Module:
+    return load_published_lpips(recipe.weights, LPIPS[recipe.backbone])
+
+
+PUBLISHED = Networks(_published_lpips, AdversaryRecipe.build)
+"""From the files that a recipe names, whose hashes are checked."""
+
+
 class PictureCritic(nn.Module):
     """The losses with what they remember: frozen networks, the discriminator and its optimiser, the time.
 
@@ -116,6 +133,7 @@ class PictureCritic(nn.Module):
         train: steps and batch size.
         encoder: of the stage, for backbone "encoder"; None where it has none.
         tiny: gives the built-in encoder where a backbone asks for it; called once at most.
+        networks: where the other networks come from.
     """
 
     def __init__(
@@ -124,6 +142,7 @@ class PictureCritic(nn.Module):
         train: TrainRecipe,
         encoder: Encoder | None,
         tiny: Callable[[], Encoder],
+        networks: Networks = PUBLISHED,
     ):
         super().__init__()
         recipe.check(train)
@@ -136,7 +155,7 @@ class PictureCritic(nn.Module):
                 kept.append(tiny().eval().requires_grad_(False))
             return kept[0]
 
-        self.distance = self._distance(encoder, built_in)
+        self.distance = self._distance(encoder, built_in, networks)
         self.critic, adversary = None, recipe.adversary
         start = partial(recipe.step_of, train=train)
         self.perceptual_from = start(recipe.perceptual.start)
@@ -144,13 +163,16 @@ class PictureCritic(nn.Module):
             self.discriminator_from = start(adversary.discriminator_from)
             self.adversarial_from = start(adversary.adversarial_from)
             num_updates = train.num_steps - self.discriminator_from
-            self.critic = Critic(adversary, adversary.build(built_in), num_updates)
+            discriminator = networks.discriminator(adversary, built_in)
+            self.critic = Critic(adversary, discriminator, num_updates)
         self.eyes = kept[0] if kept else None  # registered: moved and saved with the rest
 
-    def _distance(self, encoder: Encoder | None, tiny: Callable[[], Encoder]) -> nn.Module:
+    def _distance(
+        self, encoder: Encoder | None, tiny: Callable[[], Encoder], networks: Networks
+    ) -> nn.Module:
         perceptual = self.recipe.perceptual
         if perceptual.backbone in LPIPS:
-            return load_published_lpips(perceptual.weights, LPIPS[perceptual.backbone])
+            return networks.lpips(perceptual)
         seen_by = tiny() if perceptual.backbone == "tiny" else encoder
         if seen_by is None:
             raise ValueError("perceptual.backbone: expected 'tiny' or lpips, as this stage has no encoder")
@@ -168,16 +190,11 @@ class PictureCritic(nn.Module):
             last_weight: of the last layer that made `shown`; gradients there set the adaptive weight.
             generator: of the augmentation.
         """
-        done, perceptual = int(self.updates), self.recipe.perceptual
+        done = int(self.updates)
         losses = {"pixels": (shown - pixels).abs().mean()}
-        total = losses["pixels"]
-        if done >= self.perceptual_from and (perceptual.weight or perceptual.gram):
-            ours, theirs = self.distance.maps(shown), self._maps(pixels)
-            losses[perceptual.key] = self.distance.between(ours, theirs).mean()
-            total = total + perceptual.weight * losses[perceptual.key]
-            if perceptual.gram:
-                losses[perceptual.gram_key] = gram_distance(ours, theirs).mean()
-                total = total + perceptual.gram * losses[perceptual.gram_key]
+        if done >= self.perceptual_from:
+            losses |= self.perceived(shown, pixels)
+        total = self.weighed(losses)
         if self.critic is not None and done >= self.adversarial_from:
             heard = self.critic.heard(shown, generator)
             scale = adaptive_weight(total, heard, last_weight)
@@ -185,6 +202,23 @@ class PictureCritic(nn.Module):
             losses |= {f"{name}_heard": heard, f"{name}_scale": scale}
             total = total + self.critic.recipe.weight * scale * heard
         return {"loss": total, **losses}
+
+    def perceived(self, shown: Tensor, pixels: Tensor) -> dict[str, Tensor]:
+        """Return the terms that look through a network, of reconstructions of pictures, both [B 3 Hp Wp]."""
+        perceptual = self.recipe.perceptual
+        if not (perceptual.weight or perceptual.gram):
+            return {}
+        ours, theirs = self.distance.maps(shown), self._maps(pixels)
+        losses = {perceptual.key: self.distance.between(ours, theirs).mean()}
+        if perceptual.gram:
+            losses[perceptual.gram_key] = gram_distance(ours, theirs).mean()
+        return losses
+
+    def weighed(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the terms, less the adversary's."""
+        perceptual = self.recipe.perceptual
+        weights = {"pixels": 1.0, perceptual.key: perceptual.weight, perceptual.gram_key: perceptual.gram}
+        return sum(weights[name] * term for name, term in losses.items())
 
     @torch.no_grad()
     def _maps(self, pixels: Tensor):
@@ -202,3 +236,12 @@ class PictureCritic(nn.Module):
         if self.critic is None or done < self.discriminator_from:
             return {}
         return self.critic.update(fresh)
+
+    def begun(self) -> dict[str, bool]:
+        """Return whether the time has come, by part as a plan names them (`training.plan.pictures`)."""
+        done = int(self.updates)
+        found = {"losses": done >= self.perceptual_from}
+        if self.critic is not None:
+            found["adversary"] = done >= self.adversarial_from
+            found["discriminator"] = done >= self.discriminator_from
+        return found

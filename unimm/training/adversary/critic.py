@@ -128,9 +128,13 @@ class Critic(nn.Module):
         parameters, sums, count = self.optimizer.parameters_of, {}, 0
         totals = [torch.zeros_like(parameter, requires_grad=False) for parameter in parameters]
         rate = self.recipe.optim.lr * self.optimizer.factor()
-        with self._training():
+        with self.training_heads():
             for real, fake, generator in pairs:
-                losses = self._losses(real, quantised(fake), generator)
+                # One after the other: the order of the draws.
+                fake, real = (
+                    diff_augment(x, self.recipe.augment, generator) for x in (quantised(fake), real)
+                )
+                losses = self.judged(real, fake)
                 gradients = torch.autograd.grad(losses["loss"], parameters)
                 torch._foreach_add_(totals, gradients)
                 sums = {name: sums.get(name, 0.0) + x.detach() for name, x in losses.items()}
@@ -141,16 +145,21 @@ class Critic(nn.Module):
         name = self.recipe.name
         return {f"{name}_{key}": x for key, x in means.items()} | {f"{name}_lr": norm.new_tensor(rate)}
 
-    def _losses(self, real: Tensor, fake: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        augment = self.recipe.augment
+    def judged(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Return the discriminator's loss, and the share of logits on the right side of 0.
+
+        Args:
+            real: augmented pixels [B 3 Hp Wp].
+            fake: augmented reconstructions, without gradients.
+        """
         # Two passes, as published: the norms' vectors are refined by each.
-        fake_logits = self.discriminator(diff_augment(fake, augment, generator))
-        real_logits = self.discriminator(diff_augment(real, augment, generator))
+        fake_logits, real_logits = self.discriminator(fake), self.discriminator(real)
         right = (real_logits > 0).float().mean() + (fake_logits < 0).float().mean()
         return {"loss": LOSSES[self.recipe.loss](real_logits, fake_logits), "right": right / 2}
 
     @contextmanager
-    def _training(self) -> Iterator[None]:
+    def training_heads(self) -> Iterator[None]:
+        """Inside, the heads train."""
         heads = self.discriminator.heads
         heads.train().requires_grad_(True)
         try:
