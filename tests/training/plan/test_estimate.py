@@ -9,9 +9,10 @@ import pytest
 
 from tests.model.small import small_settings
 from unimm.training.joint import talk_groups
+from unimm.training.learner import Learner
 from unimm.training.optim import freeze_and_collect
 from unimm.training.plan import Assumptions, Device, estimate
-from unimm.training.plan.estimate import changes_of, merged, operations, remedies, shaped
+from unimm.training.plan.estimate import changes_of, merged, operations, remedies, setting, shaped
 from unimm.training.plan.workload import Rows, talking
 from unimm.training.recipe import FROZEN, DeepSpeedRecipe, Group, OptimRecipe, TrainRecipe
 
@@ -120,6 +121,30 @@ def test_what_would_fit_can_be_run():
     assert fourth.deepspeed == replace(offloading, zero_stage=3, offload_parameters=True)
     both = merged(replace(third, accumulation=4), fourth, recipe)
     assert (both.accumulation, both.deepspeed, both.compile) == (4, fourth.deepspeed, False)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key"),
+    [
+        (SimpleNamespace(gradient_checkpointing=False, matrices="adamw"), "gradient_checkpointing=true"),
+        (SimpleNamespace(learner=Learner("tiny", trains="dit")), "learner.gradient_checkpointing=true"),
+        (SimpleNamespace(), None),
+    ],
+)
+def test_blocks_are_computed_again_by_the_key_that_the_recipe_has(recipe, key):
+    recipe.train = RECIPE
+    run = SimpleNamespace(recipe=recipe, workload=workload(), again=False)
+    tight = replace(DEVICE, memory_bytes=max(estimated(again=again).device_total for again in (0, 1)) - 1)
+    said = [said for said, _ in remedies(run, 1, tight, Assumptions())]
+    assert said
+    assert [one for one in said if "checkpointing" in one] == ([key] if key else [])
+    set_already = changes_of(RECIPE, 1, True, True, "gradient_checkpointing")
+    assert not [one for one, _, _ in set_already if "checkpointing" in one]
+
+
+def test_muon_of_a_learner_is_told_of():
+    recipe = SimpleNamespace(learner=Learner("tiny", trains="dit", matrices="muon"))
+    assert setting(recipe, "matrices", "adamw") == "muon"
 
 
 def test_muon_is_planned_in_one_process_only():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, Protocol
 
 import torch
@@ -163,6 +164,22 @@ class Run(Protocol):
     again: bool
 
 
+AGAIN = "gradient_checkpointing"
+"""The setting by which blocks are computed again for gradients."""
+
+
+def key_of(recipe: Any, name: str) -> str | None:
+    """Return the dotted key of a setting, the recipe's own or its learner's; None where neither has it."""
+    places = {name: recipe, f"learner.{name}": getattr(recipe, "learner", None)}
+    return next((key for key, place in places.items() if hasattr(place, name)), None)
+
+
+def setting(recipe: Any, name: str, without: Any) -> Any:
+    """Return what a recipe has under `key_of`, or what holds without such a setting."""
+    key = key_of(recipe, name)
+    return without if key is None else attrgetter(key)(recipe)
+
+
 def remedies(run: Run, gpus: int, device: Device, assumed: Assumptions) -> list[tuple[str, Estimate]]:
     """Return changes that make a run fit, each alone; or, where none does, the first few that do together."""
 
@@ -170,8 +187,8 @@ def remedies(run: Run, gpus: int, device: Device, assumed: Assumptions) -> list[
         return estimate(run.workload, recipe, gpus, device, assumed, again)
 
     first = run.recipe.train
-    shardable = getattr(run.recipe, "matrices", "adamw") == "adamw"
-    changes = list(changes_of(first, gpus, run.again, shardable))
+    shardable = setting(run.recipe, "matrices", "adamw") == "adamw"
+    changes = list(changes_of(first, gpus, run.again, shardable, key_of(run.recipe, AGAIN)))
     alone = [(said, tried(changed, repeats)) for said, changed, repeats in changes]
     if fitting := [(said, found) for said, found in alone if found.fits]:
         return fitting
@@ -186,14 +203,15 @@ def remedies(run: Run, gpus: int, device: Device, assumed: Assumptions) -> list[
 
 
 def changes_of(
-    recipe: TrainRecipe, gpus: int, again: bool, shardable: bool
+    recipe: TrainRecipe, gpus: int, again: bool, shardable: bool, again_key: str | None = None
 ) -> Iterator[tuple[str, TrainRecipe, bool]]:
     """Yield changes, the mildest first: (as it is written, the recipe, whether blocks are computed again).
 
-    Muon, which DeepSpeed does not take, is not shardable.
+    Muon, which DeepSpeed does not take, is not shardable. The key has blocks computed again; None where the
+    stage has no such setting.
     """
-    if not again:
-        yield "gradient_checkpointing=true", recipe, True
+    if again_key is not None and not again:
+        yield f"{again_key}=true", recipe, True
     micro = micro_batch(recipe, gpus)
     if micro > 1:
         number = recipe.accumulation * micro

@@ -19,6 +19,7 @@ from unimm.training.class_conditional import ClassRecipe
 from unimm.training.generating import body_groups
 from unimm.training.instruct import InstructRecipe, instruct_groups
 from unimm.training.joint import JointRecipe, talk_groups
+from unimm.training.plan.estimate import AGAIN, setting
 from unimm.training.plan.workload import Rows, Workload, drawing, talking
 from unimm.training.recipe import Group
 from unimm.training.text_to_image import TextRecipe
@@ -104,7 +105,7 @@ def planned(path: str | Path, changes: Sequence[str] = (), stage: str | None = N
     expect_known("--stage", name, STAGES)
     recipe_class, workload_of = STAGES[name]
     recipe = config.load(recipe_class, path, list(changes))
-    return Planned(name, recipe, workload_of(recipe), bool(getattr(recipe, "gradient_checkpointing", False)))
+    return Planned(name, recipe, workload_of(recipe), setting(recipe, AGAIN, False))
 
 
 def _stage_of(path: str | Path) -> str:
