@@ -16,6 +16,7 @@ from unimm import config
 from unimm.training import checkpoint
 from unimm.training.log import read_metrics
 from unimm.training.loop import draws, train
+from unimm.training.plain import PlainEngine
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
 from unimm.training.sharding import unique_tensors
 
@@ -140,6 +141,23 @@ def test_prefetching_changes_nothing(tmp_path, unbroken):
 def test_a_time_limit_stops_with_a_checkpoint(tmp_path):
     result = train(toy_recipe(tmp_path, time_limit_minutes=1e-9), ToyStage())
     assert (result.step, result.finished, result.checkpoint.name) == (1, False, "step-00000001")
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked", "saves"),
+    [
+        ({"checkpoint_every": 2}, 6, [2, 4, 6]),
+        ({"checkpoint_every": 2, "checkpoint_minutes": 60.0}, 6 + 3, [2, 4, 6]),
+        ({"checkpoint_every": None, "checkpoint_minutes": 1e-9}, 6 + 6, [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_ranks_agree_only_on_what_they_may_see_otherwise(tmp_path, monkeypatch, changes, asked, saves):
+    """Whether to stop, in every step, and whether it is time to save; all of them count the same steps."""
+    flags = []
+    monkeypatch.setattr(PlainEngine, "agree", lambda self, flag: flags.append(flag) or flag)
+    train(toy_recipe(tmp_path, 6, keep_last=9, **changes), ToyStage())
+    assert len(flags) == asked
+    assert [checkpoint.read_state(folder)["step"] for folder in checkpoint.checkpoints(tmp_path)] == saves
 
 
 def test_pictures_are_drawn_with_averages_and_leave_no_trace(tmp_path, unbroken):

@@ -223,11 +223,14 @@ class _Loop:
         if recipe.sample_every and (step % recipe.sample_every == 0 or step == recipe.num_steps):
             self._sample()
         by_steps = recipe.checkpoint_every and step % recipe.checkpoint_every == 0
-        since = (time.monotonic() - self.saved_time) / 60
-        by_minutes = recipe.checkpoint_minutes is not None and since >= recipe.checkpoint_minutes
-        if self.engine.agree(bool(by_steps or by_minutes)):
+        if by_steps or self._by_minutes():
             self._save()
         self.mark = time.monotonic()
+
+    def _by_minutes(self) -> bool:
+        """Whether the time for a checkpoint has come: ranks have clocks of their own, so they agree on it."""
+        minutes, since = self.recipe.checkpoint_minutes, (time.monotonic() - self.saved_time) / 60
+        return minutes is not None and self.engine.agree(since >= minutes)
 
     def _finite_sums(self) -> dict[str, float]:
         sums = self.engine.mean({name: float(value) for name, value in self.state.sums.items()})
