@@ -1,7 +1,9 @@
-"""What transformers says of a model that it loaded: every gap refused, nothing else shown."""
+"""What transformers says of a model that it loaded: every gap refused, nothing else shown. Nor what DeepSpeed
+says when a model is saved."""
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,14 +32,34 @@ def refuse_gaps(folder: Path, found: Mapping[str, Any], unread: Sequence[str] = 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers from drawing bars and from reporting what `refuse_gaps` checks."""
-    from transformers.utils import logging
+    from transformers.utils import logging as theirs
 
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    level, bar = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity_error()
+    theirs.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        theirs.set_verbosity(level)
         if bar:
-            logging.enable_progress_bar()
+            theirs.enable_progress_bar()
+
+
+@contextmanager
+def without_accelerator_warning() -> Iterator[None]:
+    """Keep DeepSpeed from warning that it found no accelerator; whatever else it says is shown.
+
+    Where it is installed, transformers imports it to save any model, to see whether it is one of DeepSpeed's
+    (accelerate's `extract_model_from_parallel`). To name an accelerator in the environment would silence it
+    too, but bind whatever else the process does with DeepSpeed.
+    """
+    logger = logging.getLogger("DeepSpeed")
+    logger.addFilter(_is_another)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_another)
+
+
+def _is_another(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Setting accelerator to CPU")

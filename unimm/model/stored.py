@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from unimm.loaded import without_accelerator_warning
 from unimm.model import adapter_files
 from unimm.model.adapters import AdapterSettings
 from unimm.model.config import UniMMConfig
@@ -163,7 +164,8 @@ class StoredModel(PreTrainedModel):
         calibrations = still_true(self.calibrations, state)  # what writes the weights empties the state
 
         def write(folder: Path) -> None:
-            super(StoredModel, self).save_pretrained(folder, state_dict=state, **options)
+            with without_accelerator_warning():
+                super(StoredModel, self).save_pretrained(folder, state_dict=state, **options)
             save_calibrations(folder, calibrations)
             if self.tokenizer is not None:
                 self.tokenizer.save_pretrained(folder)
