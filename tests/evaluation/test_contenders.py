@@ -130,6 +130,17 @@ def test_what_is_drawn_is_what_the_generator_draws(folders, tmp_path):
     assert np.abs(side.drawings[60].picture.astype(int) - np.asarray(again.images[0])).max() <= 1
 
 
+def test_what_another_guidance_drew_is_not_taken_for_ones_own(tmp_path):
+    """The same weights, and settings that guide otherwise: a folder keeps both apart."""
+    body = {**BODIES["ddt"], "num_classes": len(CLASSES)}
+    sides = [
+        measured(ByClass(class_generator(body=body, class_names=CLASSES, sampling=each)), ALL, tmp_path)
+        for each in ({"guidance_scale": 1.0}, {"guidance_scale": 9.0})
+    ]
+    one, two = (np.stack([drawing.picture for drawing in side.drawings]) for side in sides)
+    assert not np.array_equal(one, two)
+
+
 @pytest.mark.parametrize(
     ("names", "more", "said"),
     [

@@ -5,6 +5,7 @@ Generators are given the face by which models draw, so that all are asked in one
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,6 +38,11 @@ class Contender:
     def state_dict(self) -> dict[str, Tensor]:
         """Return its weights."""
         return self.generator.state_dict()
+
+    @property
+    def manner(self) -> str:
+        """A short name of its settings, which say how it draws where nobody else does."""
+        return hashlib.blake2b(repr(self.generator.settings).encode(), digest_size=4).hexdigest()
 
     def generate_image(
         self, prompt: Sequence[str], *, num_images_per_prompt: int, **how: Any

@@ -137,7 +137,10 @@ def measured(model: UniMM | Contender, settings: Settings, folder: Path) -> Side
 
     A generator by class draws its classes in place of prompts.
     """
-    store = Store(folder / fingerprint(model, settings))
+    name = fingerprint(model, settings)
+    if isinstance(model, Contender):
+        name += f"-{model.manner}"
+    store = Store(folder / name)
     return (_classes if isinstance(model, ByClass) else _prompts)(model, settings, store)
 
 
