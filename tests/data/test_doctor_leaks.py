@@ -73,6 +73,12 @@ def test_words_are_compared_without_dress():
     assert words_of("The Café’s  “ﬁrst” #1, a  cat") == ("café", "s", "first", "1", "cat")
 
 
+def test_a_line_of_json_may_hold_other_ends_of_lines(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(json.dumps({"prompt": "a cat\u2028and a dog"}, ensure_ascii=False), encoding="utf-8")
+    assert list(read_prompts([path])) == ["a cat\u2028and a dog"]
+
+
 def test_prompts_are_read_from_every_layout(tmp_path):
     geneval = [{"tag": "single_object", "include": [], "prompt": SHORT}, {"prompt": "a photo of a cat"}]
     write_lines(tmp_path / "evaluation_metadata.jsonl", geneval)

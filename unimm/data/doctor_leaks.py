@@ -126,12 +126,12 @@ def _in_folder(folder: Path) -> list[str]:
 def _in_file(path: Path) -> list[str]:
     text = _text(path)
     if path.suffix not in (".json", ".jsonl"):
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        return [line.strip() for line in text.split("\n") if line.strip()]
     try:
         rows = (
             json.loads(text)
             if path.suffix == ".json"
-            else [json.loads(line) for line in text.splitlines() if line]
+            else [json.loads(line) for line in text.split("\n") if line.strip()]
         )
     except ValueError as error:
         raise ValueError(f"{path}: not readable as JSON ({error})") from error
