@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from tests.training.toy import ToyStage, toy_recipe
 from unimm import config
+from unimm.model.memory import spare_bytes
 from unimm.training import checkpoint
 from unimm.training.log import read_metrics
 from unimm.training.loop import draws, train
@@ -158,6 +159,21 @@ def test_ranks_agree_only_on_what_they_may_see_otherwise(tmp_path, monkeypatch, 
     train(toy_recipe(tmp_path, 6, keep_last=9, **changes), ToyStage())
     assert len(flags) == asked
     assert [checkpoint.read_state(folder)["step"] for folder in checkpoint.checkpoints(tmp_path)] == saves
+
+
+def test_pictures_are_drawn_in_as_many_passes_on_every_rank(tmp_path, monkeypatch):
+    """However much memory its device has free: ranks that share a model's pieces wait for each other."""
+
+    class Painter(ToyStage):
+        def sample(self, folder, step):
+            budgets.append(spare_bytes(torch.device("cuda")))
+
+    budgets = []
+    for name, value in {"memory_reserved": 0, "memory_allocated": 0, "mem_get_info": (8, 16)}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    train(toy_recipe(tmp_path, sample_every=12), Painter())
+    assert budgets == [spare_bytes(torch.device("cpu"))]
+    assert spare_bytes(torch.device("cuda")) == 4
 
 
 def test_pictures_are_drawn_with_averages_and_leave_no_trace(tmp_path, unbroken):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -12,9 +15,26 @@ FREE_SHARE = 0.5
 """Of an accelerator's free memory: attention kernels have workspaces, and what is kept wants room as well."""
 
 
+_ALIKE: ContextVar[bool] = ContextVar("passes_alike", default=False)
+
+
+@contextmanager
+def passes_alike() -> Iterator[None]:
+    """Inside, a pass may take as much as on a CPU, whatever a device has free.
+
+    Ranks that hold a model in pieces put it together for every pass, so all must make as many: where one has
+    less memory left and makes one more, it waits for the others forever.
+    """
+    token = _ALIKE.set(True)
+    try:
+        yield
+    finally:
+        _ALIKE.reset(token)
+
+
 def spare_bytes(device: torch.device) -> int:
     """Return how many bytes a pass may take on a device now."""
-    if device.type != "cuda":
+    if device.type != "cuda" or _ALIKE.get():
         return CPU_BYTES
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(FREE_SHARE * (torch.cuda.mem_get_info(device)[0] + unused))

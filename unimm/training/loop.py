@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from unimm import config as config_file
+from unimm.model.memory import passes_alike
 from unimm.training import checkpoint
 from unimm.training.identity import expect_same, identity
 from unimm.training.log import MetricLog
@@ -278,7 +279,7 @@ class _Loop:
         sample, first = sample_hook(self.stage), self.engine.rank == 0
         if sample is None or not (first or self.engine.draws_together):
             return
-        with self.engine.averaged(), torch.no_grad(), tempfile.TemporaryDirectory() as elsewhere:
+        with self.engine.averaged(), torch.no_grad(), passes_alike(), TemporaryDirectory() as elsewhere:
             for module in self.stage.modules.values():
                 module.eval()
             try:  # where all ranks must draw, so that weights come together, one keeps what it drew
