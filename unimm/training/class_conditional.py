@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unimm.alignment import alignment_loss
 from unimm.data.cache import LatentCache
@@ -38,10 +38,12 @@ from unimm.training.generating import (
     repeated,
     spread,
 )
-from unimm.training.operations import drawing_operations
 from unimm.training.pictures import save_grid
+from unimm.training.plan.drawing import by_class
+from unimm.training.plan.estimate import operations
+from unimm.training.plan.workload import Workload
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
-from unimm.training.repa import Alignment, Targets
+from unimm.training.repa import Alignment
 from unimm.world.classes import CLASSES, class_of
 
 
@@ -140,6 +142,17 @@ class FolderClasses:
         return {"skipped_samples": self._count}
 
 
+def class_groups(recipe: ClassRecipe, modules: Mapping[str, nn.Module]) -> dict[str, Group]:
+    """Return who learns: the body, and REPA's projectors."""
+    groups = body_groups(modules["generator"], recipe.matrices)
+    return groups | ({} if recipe.alignment is None else {"projectors": Group(), "targets": FROZEN})
+
+
+def class_workload(recipe: ClassRecipe) -> Workload:
+    """Return what a recipe's micro-batch computes."""
+    return by_class(recipe, lambda modules: class_groups(recipe, modules))
+
+
 class ClassStage:
     """Pictures and their classes in, flow loss out, with REPA's term where it is asked for."""
 
@@ -152,11 +165,10 @@ class ClassStage:
         model.dit.gradient_checkpointing = recipe.gradient_checkpointing
         prepare(model, recipe.codec_run, recipe.vae, recipe.allow_narrow)
         self.model, self.modules = model, {"generator": model}
-        self.groups = body_groups(model, recipe.matrices)
         if recipe.alignment is not None:
             projectors = recipe.alignment.projectors(model.settings.dit.width)
-            self.modules |= {"projectors": projectors, "targets": Targets(recipe.alignment)}
-            self.groups |= {"projectors": Group(), "targets": FROZEN}
+            self.modules |= {"projectors": projectors, "targets": recipe.alignment.load()}
+        self.groups = class_groups(recipe, self.modules)
         self.latents = None if recipe.latents is None else self._kept(model)
 
     def _kept(self, model: ClassGenerator) -> LatentCache:
@@ -221,11 +233,11 @@ class ClassStage:
         return {"images": len(batch["labels"])}
 
     def flops(self, batch: dict[str, Tensor]) -> float:
-        return self._operations * self.recipe.noise_draws * len(batch["labels"])
+        return self._operations * len(batch["labels"])
 
     @cached_property
     def _operations(self) -> int:
-        return drawing_operations(self.model.dit)
+        return operations(class_workload(self.recipe), 1)
 
     def compile(self) -> None:
         compile_body(self.model)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from unimm.latents.encoders.tower import Encoder
+from unimm.latents.pixels import resize_pixels
 from unimm.model.loading import BUILT_IN, find_folder
 from unimm.training import checkpoint
 from unimm.weights.shards import stored_tensors
@@ -31,6 +33,12 @@ def trained(source: str | Path, name: str) -> dict[str, Tensor]:
         known = sorted({key.split(".")[0] for key in state})
         raise ValueError(f"{source}: expected a module {name!r}, found {', '.join(known)}")
     return chosen
+
+
+def raw_latents(encoder: Encoder, pixels: Tensor) -> Tensor:
+    """Return raw latents [B N C] of pixels [B 3 Hp Wp] of any size, resized as the encoder's config says."""
+    resizes = encoder.config.resize != "refuse"
+    return encoder(pixels if resizes else resize_pixels(pixels, encoder.config.image_size))
 
 
 def place_of(source: str | Path) -> Path:

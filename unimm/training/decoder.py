@@ -8,33 +8,38 @@ discriminator is shown what the decoder makes of clean ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import torch
 from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
 
 from unimm.data.photographs import PhotographSettings
 from unimm.data.world import Pictures
 from unimm.latents.autoencoder import RAEConfig
 from unimm.latents.decoder import DecoderConfig, RAEDecoder
 from unimm.latents.encoder import EncoderConfig, build_encoder
-from unimm.latents.encoders.published import load_encoder
+from unimm.latents.encoders.published import encoder_sizes, load_encoder
 from unimm.latents.encoders.tower import Encoder
 from unimm.latents.noise import SIGMAS, with_noise
-from unimm.latents.pixels import resize_pixels
 from unimm.latents.statistics import LatentStatistics, Welford
+from unimm.model.config import ModelSettings
+from unimm.model.loading import find_folder, read_config
 from unimm.model.unimm import UniMM
 from unimm.tables import expect_known
 from unimm.training import checkpoint
-from unimm.training.codec import trained
-from unimm.training.picture_losses import PictureCritic, PictureLosses
+from unimm.training.codec import raw_latents, trained
+from unimm.training.picture_losses import PictureCritic, PictureLosses, begun_operations, losses_groups
 from unimm.training.picture_stream import PictureStream, check_one, open_stream
 from unimm.training.pictures import save_grid
 from unimm.training.plain import autocast
+from unimm.training.plan.estimate import operations_by_room
+from unimm.training.plan.pictures import showing
+from unimm.training.plan.workload import Workload
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
 from unimm.weights.folder import load_strictly
 
@@ -108,12 +113,6 @@ def measure_statistics(encoder: Encoder, stream: PictureStream, count: int) -> L
     return statistics
 
 
-def raw_latents(encoder: Encoder, pixels: Tensor) -> Tensor:
-    """Return raw latents [B N C] of pixels [B 3 Hp Wp] of any size, resized as the encoder's config says."""
-    resizes = encoder.config.resize != "refuse"
-    return encoder(pixels if resizes else resize_pixels(pixels, encoder.config.image_size))
-
-
 def tiny_encoder() -> Encoder:
     """Return the built-in model's encoder."""
     return UniMM.from_pretrained("tiny").encoder
@@ -141,9 +140,7 @@ class DecoderStage:
         else:
             statistics = self.model.statistics
         self.modules = {"encoder": encoder, "statistics": statistics, "decoder": decoder, "losses": losses}
-        self.groups = {"encoder": FROZEN, "decoder": Group(optimizer=recipe.matrices)}
-        if any(True for _ in losses.parameters()):
-            self.groups["losses"] = FROZEN
+        self.groups = decoder_groups(recipe, self.modules)
 
     def _fresh_parts(self) -> tuple[Encoder, RAEDecoder]:
         """Return an encoder with its weights, and a decoder to be trained."""
@@ -164,6 +161,16 @@ class DecoderStage:
 
     def batch(self, start: int, count: int) -> Tensor:
         return self.stream.at(start, count)
+
+    def amounts(self, batch: Tensor) -> Mapping[str, float]:
+        return {"images": len(batch)}
+
+    def flops(self, batch: Tensor) -> float:
+        return len(batch) * begun_operations(self._operations, self.modules["losses"])
+
+    @cached_property
+    def _operations(self) -> Mapping[str, int]:
+        return operations_by_room(decoder_workload(self.recipe), 1)
 
     def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         decoder, losses = self.modules["decoder"], self.modules["losses"]
@@ -229,6 +236,37 @@ _NOISED = {"normalised": DecoderStage.noised_normalised, "raw": DecoderStage.noi
 """Where noise is put on latents, by name."""
 
 
+def decoder_groups(recipe: DecoderRecipe, modules: Mapping[str, nn.Module]) -> dict[str, Group]:
+    """Return who learns: the decoder."""
+    groups = {"encoder": FROZEN, "decoder": Group(optimizer=recipe.matrices)}
+    return groups | losses_groups(modules["losses"])
+
+
+def decoder_workload(recipe: DecoderRecipe) -> Workload:
+    """Return what a recipe's micro-batch computes; of a start, only the config is read."""
+    return showing(recipe, _sizes(recipe), lambda modules: decoder_groups(recipe, modules))
+
+
+def _sizes(recipe: DecoderRecipe) -> RAEConfig:
+    if recipe.published is not None:
+        given = recipe.published
+        return RAEConfig(encoder_sizes(given.source, given.kind, image_size=given.image_size), recipe.decoder)
+    if recipe.start is None:
+        return RAEConfig(recipe.encoder, recipe.decoder)
+    settings = read_config(find_folder(recipe.start)).settings
+    _expect_decoder(recipe, settings)
+    return RAEConfig(settings.encoder, recipe.decoder or settings.decoder)
+
+
+def _expect_decoder(recipe: DecoderRecipe, settings: ModelSettings) -> None:
+    """Refuse a model that draws in another space than it sees."""
+    if settings.decoder is None:
+        raise ValueError(
+            f"start: expected a model with a decoder of what its encoder sees, {recipe.start} draws "
+            f"latents of kind {settings.drawn['kind']!r}; train that VAE instead"
+        )
+
+
 def _started(recipe: DecoderRecipe) -> UniMM:
     """Return the model that a recipe starts from, with the decoder that is to be trained.
 
@@ -237,11 +275,7 @@ def _started(recipe: DecoderRecipe) -> UniMM:
     """
     model = UniMM.from_pretrained(recipe.start)
     settings = model.config.settings
-    if settings.decoder is None:
-        raise ValueError(
-            f"start: expected a model with a decoder of what its encoder sees, {recipe.start} draws "
-            f"latents of kind {settings.drawn['kind']!r}; train that VAE instead"
-        )
+    _expect_decoder(recipe, settings)
     if recipe.fresh:
         config = settings.decoder if recipe.decoder is None else recipe.decoder
         RAEConfig(settings.encoder, config)

@@ -7,24 +7,28 @@ outlines; a purely contrastive encoder of this size throws them away.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from unimm.data.order import shuffled
 from unimm.data.world import Pictures
-from unimm.latents.decoder import DecoderConfig, RAEDecoder
+from unimm.latents.decoder import DecoderConfig
 from unimm.latents.encoder import EncoderConfig, build_encoder
 from unimm.latents.pixels import resize_pixels
-from unimm.llm.attention import train_short_rows
-from unimm.llm.qwen import LLMConfig, build_llm
+from unimm.llm.qwen import LLMConfig
 from unimm.text.tokenizer import encode, load_tokenizer, special_ids
+from unimm.training.encoder_heads import Heads, hide_patches, sigmoid_loss
 from unimm.training.pictures import save_grid
+from unimm.training.plan.estimate import operations
+from unimm.training.plan.pictures import seeing
+from unimm.training.plan.workload import Workload
 from unimm.training.recipe import Group, TrainRecipe
 from unimm.world.language import describe, phrase
 
@@ -58,65 +62,18 @@ class EncoderRecipe:
     )
 
 
-class Heads(nn.Module):
-    """What the losses need besides the encoder: a pooling query, a text tower, a painter."""
-
-    def __init__(self, recipe: EncoderRecipe):
-        super().__init__()
-        channels, width = recipe.encoder.width, recipe.text.width
-        self.probe = nn.Parameter(torch.randn(1, 1, channels) * channels**-0.5)
-        self.pool = nn.MultiheadAttention(channels, recipe.encoder.heads, batch_first=True)
-        self.image_out = nn.Linear(channels, width)
-        self.prefix = nn.Linear(channels, width)
-        self.text = build_llm(recipe.text)
-        train_short_rows(self.text)
-        self.text_out = nn.Linear(width, width)
-        self.painter = RAEDecoder(recipe.painter)
-        self.log_scale = nn.Parameter(torch.tensor(np.log(10.0), dtype=torch.float32))
-        self.bias = nn.Parameter(torch.tensor(-10.0))
-
-    def image_embedding(self, latents: Tensor) -> Tensor:
-        """Return unit vectors [B D] of latents [B N C]: attention pooling, as SigLIP's head."""
-        pooled, _ = self.pool(self.probe.expand(len(latents), -1, -1), latents, latents, need_weights=False)
-        return F.normalize(self.image_out(pooled[:, 0]).float(), dim=-1)
-
-    def text_embedding(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Return unit vectors [B D] of captions [B T]: the state at each caption's last token."""
-        states = self.text.model(inputs_embeds=self.text.model.embed_tokens(ids), attention_mask=_NO_MASK)
-        last = states.last_hidden_state[torch.arange(len(ids)), lengths - 1]
-        return F.normalize(self.text_out(last).float(), dim=-1)
-
-    def caption_loss(self, latents: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Return the cross entropy of captions [B T] that follow their latents [B N C]."""
-        num_tokens = latents.shape[1]
-        embeds = torch.cat([self.prefix(latents), self.text.model.embed_tokens(ids)], dim=1)
-        states = self.text.model(inputs_embeds=embeds, attention_mask=_NO_MASK).last_hidden_state
-        counted = torch.arange(ids.shape[1])[None] < lengths[:, None]
-        logits = self.text.lm_head(states[:, num_tokens - 1 : -1][counted])
-        return F.cross_entropy(logits.float(), ids[counted])
+ENCODER_GROUPS = {
+    "encoder": Group(optimizer="muon"),
+    "encoder.embeddings": Group(),
+    "heads": Group(optimizer="muon"),
+    "heads.text.model.embed_tokens": Group(),
+}
+"""Who learns: all of it."""
 
 
-_NO_MASK = {"full_attention": None}  # right padding under causal attention needs none
-
-
-def sigmoid_loss(image: Tensor, text: Tensor, same: Tensor, log_scale: Tensor, bias: Tensor) -> Tensor:
-    """Return the pairwise sigmoid loss per image (Zhai et al. 2023, SigLIP, algorithm 1).
-
-    Args:
-        image: [B D] unit vectors.
-        text: [B D] unit vectors.
-        same: [B B] bool, whether caption j is true of image i; equal captions count as one.
-    """
-    logits = image @ text.T * log_scale.exp() + bias
-    sign = same.float() * 2 - 1
-    return -F.logsigmoid(sign * logits).sum() / len(image)
-
-
-def hide_patches(pixels: Tensor, patch: int, hidden: Tensor) -> Tensor:
-    """Return pixels [B 3 Hp Wp] with the patches hidden [B N] (bool) painted mid-grey."""
-    side = pixels.shape[-1] // patch
-    mask = hidden.view(-1, 1, side, side).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
-    return torch.where(mask, 0.5, pixels)
+def encoder_workload(recipe: EncoderRecipe) -> Workload:
+    """Return what a recipe's micro-batch computes."""
+    return seeing(recipe, lambda modules: ENCODER_GROUPS)
 
 
 class EncoderStage:
@@ -127,12 +84,7 @@ class EncoderStage:
         self.store = recipe.pictures.open()
         self.tokenizer = load_tokenizer(recipe.tokenizer)
         self.modules = {"encoder": build_encoder(recipe.encoder), "heads": Heads(recipe)}
-        self.groups = {
-            "encoder": Group(optimizer="muon"),
-            "encoder.embeddings": Group(),
-            "heads": Group(optimizer="muon"),
-            "heads.text.model.embed_tokens": Group(),
-        }
+        self.groups = ENCODER_GROUPS
 
     def batch(self, start: int, count: int) -> dict[str, Tensor]:
         indices = shuffled(self.store.count, self.recipe.train.seed, start, count)
@@ -141,6 +93,16 @@ class EncoderStage:
         _, group = np.unique(captions, return_inverse=True)
         pixels = torch.from_numpy(self.store.pictures[indices])
         return {"pixels": pixels, "ids": ids, "lengths": lengths, "group": torch.from_numpy(group)}
+
+    def amounts(self, batch: dict[str, Tensor]) -> Mapping[str, float]:
+        return {"images": len(batch["pixels"]), "tokens": int(batch["lengths"].sum())}
+
+    def flops(self, batch: dict[str, Tensor]) -> float:
+        return self._operations * len(batch["pixels"])
+
+    @cached_property
+    def _operations(self) -> int:
+        return operations(encoder_workload(self.recipe), 1)
 
     def _caption(self, position: int, index: int) -> str:
         rng = np.random.default_rng([self.recipe.train.seed, position])

@@ -21,7 +21,7 @@ from unimm.perceptual import FeatureDistance, gram_distance, load_published_lpip
 from unimm.training.adversary.critic import AdversaryRecipe, Critic
 from unimm.training.adversary.discriminator import Discriminator
 from unimm.training.adversary.losses import adaptive_weight
-from unimm.training.recipe import TrainRecipe
+from unimm.training.recipe import FROZEN, Group, TrainRecipe
 
 LPIPS = {"lpips_vgg": "vgg", "lpips_alex": "alex"}
 """The published distances by the names of their metrics, and the networks they look through."""
@@ -245,3 +245,14 @@ class PictureCritic(nn.Module):
             found["adversary"] = done >= self.adversarial_from
             found["discriminator"] = done >= self.discriminator_from
         return found
+
+
+def losses_groups(losses: PictureCritic) -> dict[str, Group]:
+    """Return how the losses are held: frozen, where they have parameters at all."""
+    return {"losses": FROZEN} if any(True for _ in losses.parameters()) else {}
+
+
+def begun_operations(rooms: Mapping[str, int], losses: PictureCritic) -> int:
+    """Return the operations of those rooms of a plan whose time has come."""
+    begun = losses.begun()
+    return sum(flops for room, flops in rooms.items() if begun.get(room, True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,9 +29,13 @@ class OwnTarget:
         """Sizes."""
         return self.encoder
 
+    def unfilled(self) -> nn.Module:
+        """Return it with random weights."""
+        return build_encoder(self.encoder)
+
     def load(self) -> nn.Module:
         """Return it with its weights."""
-        target = build_encoder(self.encoder)
+        target = self.unfilled()
         load_strictly(target, trained(self.run, "encoder"), "encoder")
         return target
 
@@ -51,6 +56,10 @@ class PublishedTarget:
         """Sizes."""
         published = target_config(self.name)
         return published if self.image_size is None else replace(published, image_size=self.image_size)
+
+    def unfilled(self) -> nn.Module:
+        """Return it with random weights."""
+        return Target(self.config)
 
     def load(self) -> nn.Module:
         """Return it with its weights."""
@@ -98,12 +107,20 @@ class Alignment:
         """Return fresh projectors from hidden states of a width to every target."""
         return Projectors(width, [target.config.width for target in self.targets.values()], self.hidden)
 
+    def load(self) -> Targets:
+        """Return the targets with their weights."""
+        return Targets(target.load() for target in self.targets.values())
+
+    def unfilled(self) -> Targets:
+        """Return the targets with random weights."""
+        return Targets(target.unfilled() for target in self.targets.values())
+
 
 class Targets(nn.ModuleList):
     """The frozen encoders of an alignment."""
 
-    def __init__(self, alignment: Alignment):
-        super().__init__(target.load() for target in alignment.targets.values())
+    def __init__(self, encoders: Iterable[nn.Module]):
+        super().__init__(encoders)
         self.eval().requires_grad_(False)
 
     @torch.no_grad()

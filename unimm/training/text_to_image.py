@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unimm.data.buckets import Bucket, BucketBatches, aspect_buckets
 from unimm.data.order import shuffled
@@ -32,6 +34,9 @@ from unimm.training.generating import (
     repeated,
 )
 from unimm.training.pictures import save_grid
+from unimm.training.plan.drawing import by_text
+from unimm.training.plan.estimate import operations
+from unimm.training.plan.workload import Workload
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
 from unimm.training.vocabulary import world_words
 from unimm.weights.folder import load_strictly
@@ -99,6 +104,20 @@ class TextRecipe:
             )
 
 
+def text_groups(recipe: TextRecipe, modules: Mapping[str, nn.Module]) -> dict[str, Group]:
+    """Return who learns: the body, and the text towers where they have a rate."""
+    model, scale = modules["generator"], recipe.text.lr_scale
+    groups = body_groups(model, recipe.matrices)
+    if model.settings.text.towers:
+        groups["generator.text"] = Group(lr_scale=scale) if scale else FROZEN
+    return groups
+
+
+def text_workload(recipe: TextRecipe) -> Workload:
+    """Return what a recipe's micro-batch computes."""
+    return by_text(recipe, lambda modules: text_groups(recipe, modules))
+
+
 class TextStage:
     """Pictures and captions in, flow loss out; each encoder of the text dropped on its own."""
 
@@ -110,10 +129,7 @@ class TextStage:
         prepare(model, recipe.codec_run, recipe.vae, recipe.allow_narrow)
         self._fill_text(model)
         self.model, self.modules = model, {"generator": model}
-        self.groups = body_groups(model, recipe.matrices)
-        if model.settings.text.towers:
-            scale = recipe.text.lr_scale
-            self.groups["generator.text"] = Group(lr_scale=scale) if scale else FROZEN
+        self.groups = text_groups(recipe, self.modules)
         self.latents = None
         if recipe.latents is not None:
             self.latents = kept_latents(model, self.store, recipe.latents, recipe.latents_kind)
@@ -199,6 +215,16 @@ class TextStage:
         height, width = pixels.shape[-2:]
         stride = round((height * width / latents.shape[1]) ** 0.5)
         return height // stride, width // stride
+
+    def amounts(self, batch: dict[str, Any]) -> Mapping[str, float]:
+        return {"images": batch["tokens"].count}
+
+    def flops(self, batch: dict[str, Any]) -> float:
+        return self._operations * batch["tokens"].count
+
+    @cached_property
+    def _operations(self) -> int:
+        return operations(text_workload(self.recipe), 1)
 
     def compile(self) -> None:
         compile_body(self.model)

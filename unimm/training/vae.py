@@ -6,12 +6,13 @@ here on the same picture losses as the decoder stage, so that the two differ in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unimm.data.photographs import PhotographSettings
 from unimm.data.world import Pictures
@@ -19,11 +20,20 @@ from unimm.latents.vae import VAE, VAEConfig
 from unimm.latents.vae_folder import load_vae, vae_facts
 from unimm.training import checkpoint
 from unimm.training.decoder import tiny_encoder
-from unimm.training.picture_losses import PerceptualRecipe, PictureCritic, PictureLosses
+from unimm.training.picture_losses import (
+    PerceptualRecipe,
+    PictureCritic,
+    PictureLosses,
+    begun_operations,
+    losses_groups,
+)
 from unimm.training.picture_stream import PictureStream, check_one, open_stream
 from unimm.training.pictures import save_grid
 from unimm.training.plain import autocast
-from unimm.training.recipe import FROZEN, Group, TrainRecipe
+from unimm.training.plan.estimate import operations_by_room
+from unimm.training.plan.pictures import compressing
+from unimm.training.plan.workload import Workload
+from unimm.training.recipe import Group, TrainRecipe
 from unimm.weights.folder import DIFFUSERS_STEM, load_strictly, save_folder
 
 CHANNELS = (4, 8, 16)
@@ -108,12 +118,20 @@ class VAEStage:
         losses = PictureCritic(recipe.losses, recipe.train, None, tiny_encoder)
         self.stream = open_stream(recipe.pictures, recipe.data, recipe.train)  # takes minutes, so last
         self.modules = {"vae": vae, "losses": losses}
-        self.groups = {"vae": Group()}
-        if any(True for _ in losses.parameters()):
-            self.groups["losses"] = FROZEN
+        self.groups = vae_groups(self.modules)
 
     def batch(self, start: int, count: int) -> Tensor:
         return self.stream.at(start, count)
+
+    def amounts(self, batch: Tensor) -> Mapping[str, float]:
+        return {"images": len(batch)}
+
+    def flops(self, batch: Tensor) -> float:
+        return len(batch) * begun_operations(self._operations, self.modules["losses"])
+
+    @cached_property
+    def _operations(self) -> Mapping[str, int]:
+        return operations_by_room(vae_workload(self.recipe), 1)
 
     def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         vae = self.modules["vae"]
@@ -159,6 +177,16 @@ class VAEStage:
         shift, scale = measured_scale(vae.eval(), self.stream, self.recipe.measured_pictures)
         config = replace(vae.config, shift_factor=shift, scaling_factor=scale)
         save_folder(vae.tower.state_dict(), vae_facts(config), folder, stem=DIFFUSERS_STEM)
+
+
+def vae_groups(modules: Mapping[str, nn.Module]) -> dict[str, Group]:
+    """Return who learns: the VAE."""
+    return {"vae": Group()} | losses_groups(modules["losses"])
+
+
+def vae_workload(recipe: VAERecipe) -> Workload:
+    """Return what a recipe's micro-batch computes."""
+    return compressing(recipe, vae_groups)
 
 
 @torch.no_grad()

@@ -51,6 +51,15 @@ def forget_positions(embeddings: nn.Module) -> None:
         embeddings.interpolate_pos_encoding.forget()
 
 
+def resample_anew(module: nn.Module) -> None:
+    """Let a module that `keep_positions` was called for make its table at every call, as transformers does.
+
+    For tensors without numbers: there is no telling whether they changed.
+    """
+    if isinstance(getattr(module, "interpolate_pos_encoding", None), KeptPositions):
+        del module.interpolate_pos_encoding
+
+
 def _forget(embeddings: nn.Module, _: object) -> None:
     forget_positions(embeddings)
 

@@ -52,6 +52,27 @@ def load_encoder(
     return encoder.eval().requires_grad_(False)
 
 
+def encoder_sizes(source: str | Path, kind: str, *, image_size: int | None = None) -> EncoderConfig:
+    """Return the config of a published encoder without its weights.
+
+    Args:
+        source: a folder, or the id of a hub model: of a preset's nothing is fetched, of another its config.
+        kind: as in the table ENCODERS.
+        image_size: see `read_encoder_config`.
+
+    Raises:
+        FileNotFoundError: see `load_encoder`.
+        ValueError: see `read_encoder_config`.
+    """
+    known = {preset.hub_id: preset.config for preset in PRESETS.values()}
+    config = None if Path(source).is_dir() else known.get(str(source))
+    if config is None:
+        return read_encoder_config(_folder(source, {}, ["*.json"]), kind, image_size=image_size)
+    if config.kind != kind:
+        raise ValueError(f"{source}: expected kind {config.kind!r}, got {kind!r}")
+    return config if image_size is None else replace(config, image_size=image_size)
+
+
 def encoder_kind(folder: str | Path) -> str:
     """Return the kind, as in the table ENCODERS, of the tower in a folder, by its config.json.
 
@@ -171,8 +192,12 @@ def _load_tower(folder: Path, config: EncoderConfig, dtype: torch.dtype) -> torc
     return tower
 
 
-def _folder(source: str | Path, hub: dict[str, Any]) -> Path:
-    """Return a folder as it is, or that of a hub model, after downloading its config and weights."""
+_FILES = ["*.json", "*.safetensors"]
+
+
+def _folder(source: str | Path, hub: dict[str, Any], files: list[str] = _FILES) -> Path:
+    """Return a folder as it is, or that of a hub model, after downloading its config and, unless others are
+    named, its weights."""
     if Path(source).is_dir():
         return Path(source)
     if not _HUB_ID.fullmatch(str(source)):
@@ -180,8 +205,8 @@ def _folder(source: str | Path, hub: dict[str, Any]) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors"], **hub))
-        if not any(folder.glob("*.safetensors")):
+        folder = Path(snapshot_download(str(source), allow_patterns=files, **hub))
+        if files == _FILES and not any(folder.glob("*.safetensors")):
             snapshot_download(str(source), allow_patterns=[PICKLED], **hub)
         return folder
     except (OSError, ValueError) as error:

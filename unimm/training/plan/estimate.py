@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 
+from unimm.latents.encoders.positions import resample_anew
 from unimm.training.optim import freeze_and_collect, refuse_muon
 from unimm.training.plan.hardware import Assumptions, Device
 from unimm.training.plan.passes import Pass, peak_bytes, with_gradients
@@ -124,9 +125,14 @@ def estimate(
 
 def operations(workload: Workload, samples: int, precision: str = "float32") -> int:
     """Return the operations of a micro-batch, forward and backward, where nothing is computed again."""
+    return sum(operations_by_room(workload, samples, precision).values())
+
+
+def operations_by_room(workload: Workload, samples: int, precision: str = "float32") -> dict[str, int]:
+    """Return the `operations` of each room."""
     with shaped(workload, again=False) as modules:
         freeze_and_collect(modules, workload.groups(modules))
-        return sum(one.flops for one in workload.passes(modules, samples, precision).values())
+        return {room: one.flops for room, one in workload.passes(modules, samples, precision).items()}
 
 
 @contextmanager
@@ -262,6 +268,7 @@ def _take_shape(modules: Mapping[str, nn.Module]) -> None:
     """Replace what modules hold by fake CPU tensors; they were built on "meta", which initialises nothing."""
     for root in modules.values():
         for module in root.modules():
+            resample_anew(module)
             for tensors in (module._parameters, module._buffers):
                 tensors.update({name: _shape(x) for name, x in tensors.items() if x is not None})
         if isinstance(root, PreTrainedModel):

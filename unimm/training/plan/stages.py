@@ -7,22 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from unimm import config
-from unimm.generator import ClassGenerator, Generator, TextGenerator
 from unimm.model.loading import find_folder, read_config
 from unimm.model.unimm import UniMM
 from unimm.tables import expect_known
 from unimm.training import stages as training
-from unimm.training.class_conditional import ClassRecipe
-from unimm.training.generating import body_groups
+from unimm.training.class_conditional import ClassRecipe, class_workload
+from unimm.training.decoder import DecoderRecipe, decoder_workload
+from unimm.training.encoder import EncoderRecipe, encoder_workload
 from unimm.training.instruct import InstructRecipe, instruct_groups
 from unimm.training.joint import JointRecipe, talk_groups
 from unimm.training.plan.estimate import AGAIN, setting
-from unimm.training.plan.workload import Rows, Workload, drawing, talking
+from unimm.training.plan.workload import Rows, Workload, talking
 from unimm.training.recipe import Group
-from unimm.training.text_to_image import TextRecipe
+from unimm.training.text_to_image import TextRecipe, text_workload
+from unimm.training.vae import VAERecipe, vae_workload
 
 KINDS_THAT_DRAW = ("draw", "redraw", "attribute")
 """Kinds of rows of the world that end in a picture to draw."""
@@ -58,31 +57,14 @@ def _rows(recipe: JointRecipe | InstructRecipe) -> Rows:
     return Rows(data.row_length, 1.0 if data.sources else drawn, recipe.noise_draws)
 
 
-def _by_class(recipe: ClassRecipe) -> Workload:
-    return _drawing(ClassGenerator, recipe)
-
-
-def _by_text(recipe: TextRecipe) -> Workload:
-    return _drawing(TextGenerator, recipe)
-
-
-def _drawing(generator_class: type[Generator], recipe: Any) -> Workload:
-    def build(again: bool) -> dict[str, nn.Module]:
-        model = generator_class(recipe.generator).train()
-        model.dit.gradient_checkpointing = again
-        return {"generator": model}
-
-    def groups(modules):
-        return body_groups(modules["generator"], recipe.matrices)
-
-    return drawing(build, groups, recipe.noise_draws)
-
-
 STAGES: dict[str, tuple[type, Callable[[Any], Workload]]] = {
     "joint": (JointRecipe, _joint),
     "instruct": (InstructRecipe, _instruct),
-    "class_conditional": (ClassRecipe, _by_class),
-    "text_to_image": (TextRecipe, _by_text),
+    "encoder": (EncoderRecipe, encoder_workload),
+    "decoder": (DecoderRecipe, decoder_workload),
+    "vae": (VAERecipe, vae_workload),
+    "class_conditional": (ClassRecipe, class_workload),
+    "text_to_image": (TextRecipe, text_workload),
 }
 """Stages that can be planned, with their recipes."""
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from unimm.dit.mmdit import TextConditions
 from unimm.llm.decoding import llm_states
 from unimm.model.config import ModelSettings, UniMMConfig
 from unimm.model.unimm import UniMM
-from unimm.training.examples import example
+from unimm.training.examples import TEXT_TOKENS, example
 from unimm.training.plan.passes import Pass, count_pass
 from unimm.training.recipe import Group
 
@@ -66,19 +66,6 @@ def talking(settings: ModelSettings, rows: Rows, groups: Callable[[UniMM], Mappi
     return Workload(build, lambda modules: groups(modules["model"]), passes, rows.drawn, rows.tokens)
 
 
-def drawing(
-    build: Callable[[bool], Mapping[str, nn.Module]],
-    groups: Callable[[Mapping[str, nn.Module]], Mapping[str, Group]],
-    noise_draws: int,
-) -> Workload:
-    """Return the workload of a stage that trains a generator without an LLM, the module "generator"."""
-
-    def passes(modules: Mapping[str, nn.Module], samples: int, precision: str) -> dict[str, Pass]:
-        return {"dit": dit_pass(modules["generator"].dit, samples * noise_draws, False, precision)}
-
-    return Workload(build, groups, passes, 1, 0)
-
-
 def llm_pass(model: UniMM, samples: int, tokens: int, precision: str) -> Pass:
     """Return what reading costs: rows of so many positions each."""
     shape = (samples, tokens, model.config.settings.llm.width)
@@ -90,7 +77,9 @@ def llm_pass(model: UniMM, samples: int, tokens: int, precision: str) -> Pass:
     return count_pass(read, model.llm.model, precision)
 
 
-def dit_pass(dit: nn.Module, pictures: int, conditioned: bool, precision: str) -> Pass:
+def dit_pass(
+    dit: nn.Module, pictures: int, conditioned: bool, precision: str, text_tokens: int = TEXT_TOKENS
+) -> Pass:
     """Return what one evaluation of so many pictures costs.
 
     Args:
@@ -98,13 +87,15 @@ def dit_pass(dit: nn.Module, pictures: int, conditioned: bool, precision: str) -
         pictures: each with its own noise and time.
         conditioned: whether what it is told by learns.
         precision: see `count_pass`.
+        text_tokens: L that a body by text reads.
     """
     if not pictures:
         return Pass()
 
     def velocity() -> Tensor:
-        given = example(dit.config, pictures, "cpu")
-        for x in tree_leaves(given.conditions):
+        given = example(dit.config, pictures, "cpu", text_tokens)
+        told = given.conditions
+        for x in (told.sequence, told.pooled) if isinstance(told, TextConditions) else [told]:
             x.requires_grad_(conditioned and x.is_floating_point())
         return dit(*given.arguments)
 
