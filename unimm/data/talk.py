@@ -20,8 +20,6 @@ from unimm.world.spec import Mention, Spec
 
 SEEN, DRAWN = Image(), Image(target=True)
 _REQUESTS = (GENERATE_TEMPLATE, GENERATE_TEMPLATE, GENERATE_TEMPLATE, "Draw {prompt}", "Now draw {prompt}")
-_HARD = ("position", "multiple_choice")  # kinds of questions that are learnt last
-_TRIES = 12  # questions asked of a scene until one is hard
 _ALIGNMENT, _DESCRIPTION = 0.35, 0.25  # shares of the questions; the rest is every other kind
 
 
@@ -97,18 +95,6 @@ def attribute(scene: Scene, other: Scene, rng: np.random.Generator) -> Talk:
     return Talk((_turn("user", request), _turn("assistant", DRAWN)), (0,))
 
 
-def quiz(scene: Scene, other: Scene, rng: np.random.Generator) -> Talk:
-    """A picture, then two questions of the kinds that are learnt last, where the scene allows such."""
-    first, second = _hard(scene, rng), _hard(scene, rng)
-    turns = (*_exchange(first.text, first.answer, SEEN), *_exchange(second.text, second.answer))
-    return Talk(turns, (0,))
-
-
-def _hard(scene: Scene, rng: np.random.Generator) -> Question:
-    tried = [ask(scene, rng) for _ in range(_TRIES)]
-    return next((question for question in tried if question.kind in _HARD), tried[-1])
-
-
 TALKS: dict[str, Callable[[Scene, Scene, np.random.Generator], Talk]] = {
     "draw": draw,
     "look": look,
@@ -116,5 +102,4 @@ TALKS: dict[str, Callable[[Scene, Scene, np.random.Generator], Talk]] = {
     "redraw": redraw,
     "revisit": revisit,
     "attribute": attribute,
-    "quiz": quiz,
 }
