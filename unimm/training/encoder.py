@@ -24,6 +24,7 @@ from unimm.latents.encoder import EncoderConfig, build_encoder
 from unimm.latents.pixels import resize_pixels
 from unimm.llm.qwen import LLMConfig
 from unimm.text.tokenizer import encode, load_tokenizer, special_ids
+from unimm.training.codec import place_of
 from unimm.training.encoder_heads import Heads, hide_patches, sigmoid_loss
 from unimm.training.pictures import save_grid
 from unimm.training.plan.estimate import operations
@@ -50,7 +51,7 @@ class EncoderRecipe:
 
     train: TrainRecipe
     pictures: Pictures
-    tokenizer: str  # folder
+    tokenizer: str  # its folder, or a model's, or "tiny"
     encoder: EncoderConfig
     text: LLMConfig  # the tower that reads captions; thrown away afterwards
     painter: DecoderConfig  # the light decoder of the dense term; thrown away afterwards
@@ -82,7 +83,7 @@ class EncoderStage:
     def __init__(self, recipe: EncoderRecipe):
         self.recipe = recipe
         self.store = recipe.pictures.open()
-        self.tokenizer = load_tokenizer(recipe.tokenizer)
+        self.tokenizer = load_tokenizer(place_of(recipe.tokenizer))
         self.modules = {"encoder": build_encoder(recipe.encoder), "heads": Heads(recipe)}
         self.groups = ENCODER_GROUPS
 
