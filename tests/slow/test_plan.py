@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.slow.planning import GROUPS, RECIPE, ROWS, settings
+from tests.slow.planning import PICTURES, RECIPE, talk_workload
 from unimm.training.plan import Assumptions, Device, estimate
-from unimm.training.plan.workload import talking
 
 pytestmark = pytest.mark.slow
 
 
-def test_memory_is_as_planned():
+@pytest.mark.parametrize("name", ["talk", *PICTURES])
+def test_memory_is_as_planned(name):
+    workload = talk_workload() if name == "talk" else PICTURES[name]()[2]
     assumed = Assumptions(context_bytes=0, slack=0.0)
-    found = estimate(talking(settings(), ROWS, GROUPS), RECIPE, 1, Device(2**40, 1e12), assumed)
+    found = estimate(workload, RECIPE, 1, Device(2**40, 1e12), assumed)
     script = Path(__file__).with_name("planned.py")
     environment = {
         **os.environ,
@@ -27,9 +28,9 @@ def test_memory_is_as_planned():
         "MALLOC_MMAP_THRESHOLD_": "65536",
     }
     done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, env=environment, check=True
+        [sys.executable, str(script), name], capture_output=True, text=True, env=environment, check=True
     )
     measured = int(done.stdout)
     trained = f"{found.trained / 1e6:.0f} million parameters"
-    print(f"\n{trained}: {found.device_total / 1e6:.0f} MB planned, {measured / 1e6:.0f} measured")
+    print(f"\n{name}, {trained}: {found.device_total / 1e6:.0f} MB planned, {measured / 1e6:.0f} measured")
     assert measured == pytest.approx(found.device_total, rel=0.1)
