@@ -18,7 +18,9 @@ def planned(*words):
     return CliRunner().invoke(app, ["plan", *words])
 
 
-@pytest.mark.parametrize(("recipe", "stage"), [(JOINT, "joint"), (BY_CLASS, "class_conditional"), (VAE, "vae")])
+@pytest.mark.parametrize(
+    ("recipe", "stage"), [(JOINT, "joint"), (BY_CLASS, "class_conditional"), (VAE, "vae")]
+)
 def test_a_small_run_fits_a_large_device(recipe, stage):
     done = planned(recipe, "--json")
     assert done.exit_code == 0, done.output
