@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from unimm.model.adapters import AdapterSettings, add_adapter
 from unimm.training.bench.joint import batch_for, model_for, settings_of
 from unimm.training.operations import TalkOperations
 
@@ -31,6 +32,13 @@ def test_operations_are_those_that_torch_counts_whoever_learns(learning):
     model.requires_grad_(False)
     for room in learning:
         getattr(model, room).requires_grad_(True)
+    assert TalkOperations(model, 2)(batch) == pytest.approx(counted(model, batch, 2), rel=0.12)
+
+
+@pytest.mark.parametrize("rooms", [("llm", "connector", "dit"), ("dit",)])
+def test_an_adapter_learns_beside_weights_that_do_not(rooms):
+    model, batch = model_for(SETTINGS), batch_for(SETTINGS, rows=4)
+    add_adapter(model, AdapterSettings(rooms, rank=8))
     assert TalkOperations(model, 2)(batch) == pytest.approx(counted(model, batch, 2), rel=0.12)
 
 
