@@ -19,7 +19,13 @@ def planned(*words):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "stage"), [(JOINT, "joint"), (BY_CLASS, "class_conditional"), (VAE, "vae")]
+    ("recipe", "stage"),
+    [
+        (JOINT, "joint"),
+        (BY_CLASS, "class_conditional"),
+        (VAE, "vae"),
+        *((str(RECIPES / f"tiny_{stage}.yaml"), stage) for stage in ("finetune", "preference", "reward")),
+    ],
 )
 def test_a_small_run_fits_a_large_device(recipe, stage):
     done = planned(recipe, "--json")
@@ -28,7 +34,7 @@ def test_a_small_run_fits_a_large_device(recipe, stage):
     assert found["stage"] == stage
     assert found["fits"]
     assert found["device_total"] == sum(found["device_bytes"].values())
-    assert found["trained"] > 10**6
+    assert found["trained"] > 10**5
 
 
 def test_what_does_not_fit_is_refused_with_what_would():
@@ -52,10 +58,6 @@ def test_changes_count():
         ([JOINT, "--gpu", "h1000"], "did you mean 'h100'"),
         ([JOINT, "--gpus", "2"], "add train.deepspeed.zero_stage=2"),
         ([JOINT, "--stage", "jont"], "did you mean 'joint'"),
-        ([str(RECIPES / "tiny_finetune.yaml")], "finetune cannot be planned; joint, instruct, "),
-        ([str(RECIPES / "tiny_preference.yaml")], "preference cannot be planned; "),
-        ([str(RECIPES / "tiny_reward.yaml")], "reward cannot be planned; "),
-        ([JOINT, "--stage", "reward"], "--stage: a run of the stage reward cannot be planned; "),
     ],
 )
 def test_questions_that_cannot_be_answered_are_refused(words, said):

@@ -100,11 +100,15 @@ class Learner:
         """Return the model, with its new adapter if one learns."""
         quantised = {} if self.llm_bits is None else {"quantization_config": few_bits(self.llm_bits)}
         model = open_model(self.start, **quantised)
+        self.prepare(model, self.gradient_checkpointing)
+        return model
+
+    def prepare(self, model: UniMM, again: bool) -> None:
+        """Give an opened model its new adapter, if one learns; `again`: blocks are computed again."""
         if self.adapter is not None:
             add_adapter(model, self.adapter)
-        if self.gradient_checkpointing:
+        if again:
             model.compute_again()
-        return model
 
     def groups(self, model: UniMM) -> dict[str, Group]:
         """Return who learns of a module that is called "model"."""
@@ -154,8 +158,7 @@ class Reference:
     def __init__(self, model: UniMM):
         self.model, self.copy, self.mark = model, None, None
         if model.adapter is None:
-            frozen = {id(x): x for x in model.parameters() if not x.requires_grad}
-            self.copy = copy.deepcopy(model, frozen).eval()
+            self.copy = frozen_copy(model)
             self.mark = weights_mark(self.copy.state_dict())
 
     @property
@@ -189,12 +192,25 @@ class Reference:
     @contextmanager
     def used(self) -> Iterator[UniMM]:
         """Inside, the yielded model is the reference, in eval mode and without gradients."""
-        if self.copy is not None:
-            with torch.no_grad():
-                yield self.copy
-            return
-        with torch.no_grad(), adapters_off(self.model), quiet(self.model):
-            yield self.model
+        with as_before(self.model, self.copy) as before:
+            yield before
+
+
+def frozen_copy(model: UniMM) -> UniMM:
+    """Return a copy in eval mode that shares with the model all parameters that do not learn."""
+    frozen = {id(x): x for x in model.parameters() if not x.requires_grad}
+    return copy.deepcopy(model, frozen).eval()
+
+
+@contextmanager
+def as_before(model: UniMM, kept: UniMM | None) -> Iterator[UniMM]:
+    """Inside, the yielded model is the copy, or else the model without its adapter; no gradients come."""
+    if kept is not None:
+        with torch.no_grad():
+            yield kept
+        return
+    with torch.no_grad(), adapters_off(model), quiet(model):
+        yield model
 
 
 @contextmanager

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -64,6 +65,8 @@ class PairBatch(NamedTuple):
 class PreferenceStage(TunedStage):
     """Winner and loser under one time and one noise, against the model as it was."""
 
+    _flops: int | None = None  # of a pair
+
     def __init__(self, recipe: PreferenceRecipe):
         super().__init__(recipe.learner, recipe.train)
         self.recipe = recipe
@@ -91,6 +94,20 @@ class PreferenceStage(TunedStage):
             to_pixels([pair.chosen for pair in pairs], size),
             to_pixels([pair.rejected for pair in pairs], size),
         )
+
+    def amounts(self, batch: PairBatch) -> Mapping[str, float]:
+        """How much a batch is: tokens of its prompts' rows, without padding, and two pictures a pair."""
+        return {"tokens": int(batch.rows.attention_mask.sum()), "images": 2 * len(batch.winner)}
+
+    def flops(self, batch: PairBatch) -> float:
+        """How many operations a batch is, encoding and the reference included, with rows as in the first."""
+        if self._flops is None:
+            from unimm.training.plan.estimate import operations  # plans know this stage
+            from unimm.training.plan.tuning import preferring
+
+            tokens = batch.rows.input_ids.shape[1]
+            self._flops = operations(preferring(self.recipe, self.model.config.settings, tokens), 1)
+        return self._flops * len(batch.winner)
 
     def step(self, batch: PairBatch, generator: torch.Generator) -> dict[str, Tensor]:
         model, draws = self.model, self.recipe.noise_draws

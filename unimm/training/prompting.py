@@ -12,11 +12,12 @@ from torch import Tensor
 
 from unimm.data.order import shuffled
 from unimm.llm.splice import gather
+from unimm.model.config import ModelSettings
 from unimm.model.inputs import check_length, fill, tokenizer_of
 from unimm.model.unimm import UniMM
 from unimm.parts import Batch, Image, Text, Turn
 from unimm.tables import expect_known
-from unimm.text.chat import collate, opened, render
+from unimm.text.chat import Rendered, collate, opened, render
 from unimm.text.tokenizer import special_ids
 from unimm.whole import placed_lines
 from unimm.world.prompts import sample_prompt
@@ -95,15 +96,18 @@ def read_prompts(path: Path) -> list[Asked]:
 
 def drawing_rows(model: UniMM, prompts: Sequence[str]) -> Batch:
     """Return one row for each prompt, as the model reads it when it draws: its queries are the last thing."""
-    chat, tokenizer = model.config.settings.chat, tokenizer_of(model)
-    rows = []
-    for prompt in prompts:
-        asked = Turn("user", (Text(fill(chat.generate_template, prompt)),))
-        turns = opened([asked, Turn("assistant", (Image(target=True),))], chat.system)
-        row = render(turns, tokenizer, model.config.settings.num_queries)
+    tokenizer = tokenizer_of(model)
+    rows = [drawing_row(model.config.settings, tokenizer, prompt) for prompt in prompts]
+    for row in rows:
         check_length(model, len(row.ids))
-        rows.append(row)
     return collate(rows, special_ids(tokenizer).pad)
+
+
+def drawing_row(settings: ModelSettings, tokenizer: Any, prompt: str) -> Rendered:
+    """Return the row of one prompt."""
+    asked = Turn("user", (Text(fill(settings.chat.generate_template, prompt)),))
+    turns = opened([asked, Turn("assistant", (Image(target=True),))], settings.chat.system)
+    return render(turns, tokenizer, settings.num_queries)
 
 
 def conditions_under(model: UniMM, rows: Batch) -> Tensor:

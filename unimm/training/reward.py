@@ -4,6 +4,7 @@ weighted; groups and standardised advantages as in Flow-GRPO (Liu et al. 2025, a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -60,6 +61,8 @@ class PromptBatch(NamedTuple):
 class RewardStage(TunedStage):
     """Draw, judge, learn: one update for each round of drawings."""
 
+    _flops: int | None = None  # of a prompt
+
     def __init__(self, recipe: RewardRecipe, reward: Reward | None = None):
         """Take the recipe, and a reward of one's own instead of the row that it names."""
         super().__init__(recipe.learner, recipe.train)
@@ -68,6 +71,24 @@ class RewardStage(TunedStage):
     def batch(self, start: int, count: int) -> PromptBatch:
         asked = self.prompts.at(start, count)
         return PromptBatch(drawing_rows(self.model, [each.text for each in asked]), tuple(asked))
+
+    def amounts(self, batch: PromptBatch) -> Mapping[str, float]:
+        """How much a batch is: tokens of its prompts' rows, without padding, and the pictures it draws."""
+        tokens = int(batch.rows.attention_mask.sum())
+        return {"tokens": tokens, "images": len(batch.asked) * self.recipe.group}
+
+    def flops(self, batch: PromptBatch) -> float:
+        """How many operations a batch is, drawing, judging and the reference included.
+
+        Rows are taken to be as in the first batch; a reward of one's own is not counted.
+        """
+        if self._flops is None:
+            from unimm.training.plan.estimate import operations  # plans know this stage
+            from unimm.training.plan.tuning import rewarding
+
+            tokens, settings = batch.rows.input_ids.shape[1], self.model.config.settings
+            self._flops = operations(rewarding(self.recipe, settings, tokens, self.reward is None), 1)
+        return self._flops * len(batch.asked)
 
     def step(self, batch: PromptBatch, generator: torch.Generator) -> dict[str, Tensor]:
         recipe, model, count = self.recipe, self.model, len(batch.asked)

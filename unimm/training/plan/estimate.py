@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 
 from unimm.latents.encoders.positions import resample_anew
 from unimm.training.optim import freeze_and_collect, refuse_muon
+from unimm.training.plan.bits import num_weights
 from unimm.training.plan.hardware import Assumptions, Device
 from unimm.training.plan.passes import Pass, peak_bytes, with_gradients
 from unimm.training.plan.states import Kept, kept, largest_gathered
@@ -98,7 +100,7 @@ def estimate(
         gathered = largest_gathered(list(modules.values())) if _zero(recipe) == 3 else 0
         with with_gradients(member.parameter for member in members) if in_place else nullcontext():
             passes = workload.passes(modules, micro, recipe.precision)
-        every = {id(p): p.numel() for module in modules.values() for p in module.parameters()}
+        every = num_weights(modules.values())
     trained = sum(member.parameter.numel() for member in members)
     in_all = gpus * recipe.accumulation
     worked = in_all * sum(one.flops for one in passes.values())
@@ -109,7 +111,7 @@ def estimate(
         gpus=gpus,
         micro_batch=micro,
         trained=trained,
-        frozen=sum(every.values()) - trained,
+        frozen=every - trained,
         device_bytes=on_device,
         host_bytes=_on_host(keeps, gpus, assumed),
         step_flops=flops,
@@ -265,7 +267,11 @@ def merged(so_far: TrainRecipe, changed: TrainRecipe, first: TrainRecipe) -> Tra
 
 
 def _take_shape(modules: Mapping[str, nn.Module]) -> None:
-    """Replace what modules hold by fake CPU tensors; they were built on "meta", which initialises nothing."""
+    """Replace what modules hold by fake CPU tensors; they were built on "meta", which initialises nothing.
+
+    What modules share they share afterwards.
+    """
+    _shape = cache(_shape_of)
     for root in modules.values():
         for module in root.modules():
             resample_anew(module)
@@ -275,7 +281,7 @@ def _take_shape(modules: Mapping[str, nn.Module]) -> None:
             root.tie_weights()
 
 
-def _shape(x: Tensor) -> Tensor:
+def _shape_of(x: Tensor) -> Tensor:
     fake = torch.empty(x.shape, dtype=x.dtype)
     return nn.Parameter(fake, x.requires_grad) if isinstance(x, nn.Parameter) else fake
 

@@ -15,11 +15,15 @@ from unimm.training import stages as training
 from unimm.training.class_conditional import ClassRecipe, class_workload
 from unimm.training.decoder import DecoderRecipe, decoder_workload
 from unimm.training.encoder import EncoderRecipe, encoder_workload
+from unimm.training.finetune import FinetuneRecipe
 from unimm.training.instruct import InstructRecipe, instruct_groups
 from unimm.training.joint import JointRecipe, talk_groups
 from unimm.training.plan.estimate import AGAIN, setting
+from unimm.training.plan.tuning import drawing_tokens, finetuning, preferring, rewarding, settings_of
 from unimm.training.plan.workload import Rows, Workload, talking
+from unimm.training.preference import PreferenceRecipe
 from unimm.training.recipe import Group
+from unimm.training.reward import RewardRecipe
 from unimm.training.text_to_image import TextRecipe, text_workload
 from unimm.training.vae import VAERecipe, vae_workload
 
@@ -50,7 +54,21 @@ def _instruct(recipe: InstructRecipe) -> Workload:
     return talking(settings, _rows(recipe), lambda model: instruct_groups(model, recipe))
 
 
-def _rows(recipe: JointRecipe | InstructRecipe) -> Rows:
+def _finetune(recipe: FinetuneRecipe) -> Workload:
+    return finetuning(recipe.learner, _rows(recipe))
+
+
+def _preference(recipe: PreferenceRecipe) -> Workload:
+    settings = settings_of(recipe.learner)
+    return preferring(recipe, settings, drawing_tokens(recipe.learner, settings))
+
+
+def _reward(recipe: RewardRecipe) -> Workload:
+    settings = settings_of(recipe.learner)
+    return rewarding(recipe, settings, drawing_tokens(recipe.learner, settings))
+
+
+def _rows(recipe: JointRecipe | InstructRecipe | FinetuneRecipe) -> Rows:
     """Return the rows of a recipe; of data whose rows are not known beforehand the fullest ones."""
     data = recipe.data
     drawn = sum(kind in KINDS_THAT_DRAW for kind in data.pattern) / len(data.pattern)
@@ -60,6 +78,9 @@ def _rows(recipe: JointRecipe | InstructRecipe) -> Rows:
 STAGES: dict[str, tuple[type, Callable[[Any], Workload]]] = {
     "joint": (JointRecipe, _joint),
     "instruct": (InstructRecipe, _instruct),
+    "finetune": (FinetuneRecipe, _finetune),
+    "preference": (PreferenceRecipe, _preference),
+    "reward": (RewardRecipe, _reward),
     "encoder": (EncoderRecipe, encoder_workload),
     "decoder": (DecoderRecipe, decoder_workload),
     "vae": (VAERecipe, vae_workload),

@@ -23,7 +23,8 @@ class Kept:
 
 
 def kept(modules: Sequence[nn.Module], members: Sequence[Member], recipe: TrainRecipe, world: int) -> Kept:
-    """Return what one of `world` ranks keeps; parameters are float32, as the engines have them.
+    """Return what one of `world` ranks keeps; parameters are float32, as the engines have them, but for
+    frozen ones of fewer bits.
 
     One process, and ZeRO 0, keep everything: weights, gradients, AdamW's two moments (Muon's one). ZeRO 1
     divides the moments and adds its own float32 copy of what it updates, divided too; 2 divides the gradients
@@ -33,11 +34,11 @@ def kept(modules: Sequence[nn.Module], members: Sequence[Member], recipe: TrainR
     trained = sum(member.parameter.numel() for member in members)
     muon = sum(member.parameter.numel() for member in members if member.is_muon)
     every = {id(p): p for module in modules for p in module.parameters()}
-    frozen = sum(p.numel() for p in every.values()) - trained
+    frozen = sum(p.nbytes for p in every.values()) - FLOAT32 * trained
     tables = sum(b.nbytes for module in modules for b in module.buffers())
     part = _part(world)
     weights = part(FLOAT32 * trained, stage >= 3)
-    still = part(FLOAT32 * frozen, stage >= 3)
+    still = part(frozen, stage >= 3)
     moments = part(FLOAT32 * (ADAM_MOMENTS * trained - muon), stage >= 1)
     copy = part(FLOAT32 * trained, True) if stage >= 1 else 0
     device = {
@@ -63,11 +64,11 @@ def largest_gathered(modules: Sequence[nn.Module]) -> int:
     DeepSpeed also fetches ahead; twice this stands for both.
     """
     owned = [
-        sum(p.numel() for p in module.parameters(recurse=False))
+        sum(p.nbytes for p in module.parameters(recurse=False))
         for root in modules
         for module in root.modules()
     ]
-    return 2 * FLOAT32 * max(owned)
+    return 2 * max(owned)
 
 
 def _part(world: int):

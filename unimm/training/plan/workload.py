@@ -53,17 +53,28 @@ def talking(settings: ModelSettings, rows: Rows, groups: Callable[[UniMM], Mappi
             model.compute_again()
         return {"model": model}
 
+    return on_rows(build, lambda modules: groups(modules["model"]), rows)
+
+
+def on_rows(
+    build: Callable[[bool], Mapping[str, nn.Module]],
+    groups: Callable[[Mapping[str, nn.Module]], Mapping[str, Group]],
+    rows: Rows,
+) -> Workload:
+    """Return the workload of a stage that trains the module "model", a UniMM, on rows."""
+
     def passes(modules: Mapping[str, nn.Module], samples: int, precision: str) -> dict[str, Pass]:
         model = modules["model"]
-        drawn = -int(-samples * rows.drawn // 1) * rows.noise_draws
-        said, conditioned = _learning(model)
+        pictures = -int(-samples * rows.drawn // 1)
+        said, conditioned = learning(model)
         return {
             "llm": llm_pass(model, samples, rows.tokens, precision),
             "head": _head_pass(model.llm, samples * rows.tokens, said, precision),
-            "dit": dit_pass(model.dit, drawn, conditioned, precision),
+            "connector": connector_pass(model, pictures, precision),
+            "dit": dit_pass(model.dit, pictures * rows.noise_draws, conditioned, precision),
         }
 
-    return Workload(build, lambda modules: groups(modules["model"]), passes, rows.drawn, rows.tokens)
+    return Workload(build, groups, passes, rows.drawn, rows.tokens)
 
 
 def llm_pass(model: UniMM, samples: int, tokens: int, precision: str) -> Pass:
@@ -75,6 +86,17 @@ def llm_pass(model: UniMM, samples: int, tokens: int, precision: str) -> Pass:
         return llm_states(model.llm, torch.empty(shape, requires_grad=told))
 
     return count_pass(read, model.llm.model, precision)
+
+
+def connector_pass(model: UniMM, pictures: int, precision: str) -> Pass:
+    """Return what the conditions of so many pictures cost, given the LLM's states."""
+    settings, (read, _) = model.config.settings, learning(model)
+
+    def intend() -> Tensor:
+        states = torch.empty(pictures, settings.num_queries, settings.llm.width, requires_grad=read)
+        return model.connector(states)
+
+    return count_pass(intend, model.connector, precision)
 
 
 def dit_pass(
@@ -107,7 +129,7 @@ def learns(*modules: nn.Module) -> bool:
     return any(parameter.requires_grad for module in modules for parameter in module.parameters())
 
 
-def _learning(model: UniMM) -> tuple[bool, bool]:
+def learning(model: UniMM) -> tuple[bool, bool]:
     """Return whether the LLM's states need gradients, and whether the DiT's conditions do."""
     read = learns(model.projector, model.queries, model.llm.model)
     return read, read or learns(model.connector)
