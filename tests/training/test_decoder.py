@@ -295,3 +295,24 @@ def test_a_compiled_run_hears_the_discriminator_as_an_eager_one(start, tmp_path,
     run(replace(compiled, train=replace(compiled.train, compile=True)))
     for ours, theirs in zip(facts(compiled.train.output), facts(eager.train.output), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_blocks_that_are_computed_again_learn_the_same(start, tmp_path):
+    """Beside all losses, the weight of the adversary's among them."""
+    adversary = {**ADVERSARY, "discriminator_from": 0, "adversarial_from": 0}
+
+    def learnt(again):
+        changes = {"gradient_checkpointing": again}
+        recipe = recipe_of(start, tmp_path, losses={"adversary": adversary}, changes=changes)
+        torch.manual_seed(0)
+        stage, passes = DecoderStage(recipe), []
+        decoder = stage.modules["decoder"].train()
+        decoder.blocks[0].register_forward_pre_hook(lambda *_: passes.append(1))
+        batch = stage.batch(0, 4)
+        stage.step(batch, draws(0, 0, batch.device))["loss"].backward()
+        return len(passes), {name: x.grad for name, x in decoder.named_parameters() if x.requires_grad}
+
+    (once, plain), (twice, ours) = learnt(False), learnt(True)
+    assert (once, twice) == (1, 2)
+    assert plain.keys() == ours.keys()
+    assert all(torch.allclose(ours[name], plain[name], atol=1e-6) for name in plain)

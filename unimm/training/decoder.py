@@ -75,6 +75,7 @@ class DecoderRecipe:
     noise_on: Literal["normalised", "raw"] = "normalised"  # raw: before the statistics, as the published code
     statistics_pictures: int = 20_000  # with encoder_run
     matrices: Literal["adamw", "muon"] = "muon"  # optimiser of the weights inside; DeepSpeed takes adamw
+    gradient_checkpointing: bool = False  # compute blocks again for gradients: less memory, more time
 
     def __post_init__(self) -> None:
         given = {"start": self.start, "encoder_run": self.encoder_run, "published": self.published}
@@ -126,6 +127,7 @@ class DecoderStage:
         self.model = None if recipe.start is None else _started(recipe)
         encoder, decoder = self._fresh_parts() if self.model is None else self._model_parts()
         encoder.eval().requires_grad_(False)
+        decoder.gradient_checkpointing = recipe.gradient_checkpointing
         losses = PictureCritic(recipe.losses, recipe.train, encoder, tiny_encoder)
         pixels = (recipe.pictures or recipe.data).pixels
         if decoder.config.image_size != pixels:

@@ -58,15 +58,12 @@ def by_text(recipe: TextRecipe, groups: Groups) -> Workload:
         return {"generator": _generator(TextGenerator, recipe, again)}
 
     def passes(modules: Modules, samples: int, precision: str) -> dict[str, Pass]:
-        model, drawn, told = (
-            modules["generator"],
-            samples * recipe.noise_draws,
-            learns(modules["generator"].text),
-        )
+        model, drawn = modules["generator"], samples * recipe.noise_draws
         found = _latents_pass(model, recipe, samples, precision)
         if config.towers:
             found["text"] = _text_pass(model, samples, precision)
-        return found | {"dit": dit_pass(model.dit, drawn, told, precision, config.num_tokens)}
+        found["dit"] = dit_pass(model.dit, drawn, learns(model.text), precision, config.num_tokens)
+        return found
 
     return Workload(build, groups, passes, 1, 0)
 

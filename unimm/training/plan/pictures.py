@@ -85,10 +85,12 @@ def showing(recipe: DecoderRecipe, sizes: RAEConfig, groups: Groups) -> Workload
 
     def build(again: bool) -> dict[str, nn.Module]:
         encoder = build_encoder(sizes.encoder).eval().requires_grad_(False)
+        decoder = RAEDecoder(sizes.decoder).train()
+        decoder.gradient_checkpointing = again
         return {
             "encoder": encoder,
             "statistics": LatentStatistics(sizes.grid**2, sizes.channels),
-            "decoder": RAEDecoder(sizes.decoder).train(),
+            "decoder": decoder,
             "losses": _critic(recipe, encoder),
         }
 
