@@ -33,7 +33,7 @@ def plan(
 
     from unimm.tables import pick
     from unimm.training.plan import DEVICES, Assumptions, estimate
-    from unimm.training.plan.estimate import remedies
+    from unimm.training.plan.remedies import remedies
     from unimm.training.plan.stages import planned
 
     device = pick("--gpu", gpu, DEVICES)

@@ -1,13 +1,11 @@
-"""The estimate: kept bytes and passes joined; what to change where it does not fit."""
+"""The estimate: kept bytes and passes joined."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from operator import attrgetter
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +19,7 @@ from unimm.training.plan.hardware import Assumptions, Device
 from unimm.training.plan.passes import Pass, peak_bytes, with_gradients
 from unimm.training.plan.states import Kept, kept, largest_gathered
 from unimm.training.plan.workload import Workload
-from unimm.training.recipe import DeepSpeedRecipe, TrainRecipe
+from unimm.training.recipe import TrainRecipe
 
 SECONDS_PER_DAY = 86_400
 PROCESS_BYTES = 3 * 2**30
@@ -161,109 +159,6 @@ def micro_batch(recipe: TrainRecipe, gpus: int) -> int:
             "add train.deepspeed.zero_stage=2"
         )
     return recipe.micro_batch(gpus)
-
-
-class Run(Protocol):
-    """What can be estimated."""
-
-    recipe: Any
-    """With the loop's recipe as its `train`."""
-    workload: Workload
-    again: bool
-
-
-AGAIN = "gradient_checkpointing"
-"""The setting by which blocks are computed again for gradients."""
-
-
-def key_of(recipe: Any, name: str) -> str | None:
-    """Return the dotted key of a setting, the recipe's own or its learner's; None where neither has it."""
-    places = {name: recipe, f"learner.{name}": getattr(recipe, "learner", None)}
-    return next((key for key, place in places.items() if hasattr(place, name)), None)
-
-
-def setting(recipe: Any, name: str, without: Any) -> Any:
-    """Return what a recipe has under `key_of`, or what holds without such a setting."""
-    key = key_of(recipe, name)
-    return without if key is None else attrgetter(key)(recipe)
-
-
-def remedies(run: Run, gpus: int, device: Device, assumed: Assumptions) -> list[tuple[str, Estimate]]:
-    """Return changes that make a run fit, each alone; or, where none does, the first few that do together."""
-
-    def tried(recipe: TrainRecipe, again: bool) -> Estimate:
-        return estimate(run.workload, recipe, gpus, device, assumed, again)
-
-    first = run.recipe.train
-    shardable = setting(run.recipe, "matrices", "adamw") == "adamw"
-    changes = list(changes_of(first, gpus, run.again, shardable, key_of(run.recipe, AGAIN)))
-    alone = [(said, tried(changed, repeats)) for said, changed, repeats in changes]
-    if fitting := [(said, found) for said, found in alone if found.fits]:
-        return fitting
-    recipe, again, told = first, run.again, []
-    for said, changed, repeats in changes:
-        recipe, again = merged(recipe, changed, first), again or repeats
-        told.append(said)
-        found = tried(recipe, again)
-        if found.fits:
-            return [(" ".join(told), found)]
-    return []
-
-
-def changes_of(
-    recipe: TrainRecipe, gpus: int, again: bool, shardable: bool, again_key: str | None = None
-) -> Iterator[tuple[str, TrainRecipe, bool]]:
-    """Yield changes, the mildest first: (as it is written, the recipe, whether blocks are computed again).
-
-    Muon, which DeepSpeed does not take, is not shardable. The key has blocks computed again; None where the
-    stage has no such setting.
-    """
-    if again_key is not None and not again:
-        yield f"{again_key}=true", recipe, True
-    micro = micro_batch(recipe, gpus)
-    if micro > 1:
-        number = recipe.accumulation * micro
-        yield f"train.accumulation={number}", replace(recipe, accumulation=number), again
-    deepspeed = recipe.deepspeed or DeepSpeedRecipe(zero_stage=0)
-    for stage in range(deepspeed.zero_stage + 1, 4) if gpus > 1 else ():
-        yield *_sharded(recipe, zero_stage=stage), again
-    if not shardable:
-        return
-    if not deepspeed.offload_optimizer:
-        yield *_sharded(recipe, offload_optimizer=True, zero_stage=max(1, deepspeed.zero_stage)), again
-    if not deepspeed.offload_parameters:
-        yield *_sharded(recipe, offload_parameters=True, zero_stage=3), again
-
-
-def _sharded(recipe: TrainRecipe, **changes: bool | int) -> tuple[str, TrainRecipe]:
-    """Return changes of the DeepSpeed section as they are written, and the recipe with them."""
-    before = recipe.deepspeed or DeepSpeedRecipe(zero_stage=0)
-    after = replace(before, **changes)
-    compiles = recipe.compile and after.zero_stage < 3
-    said = [
-        f"train.deepspeed.{name}={str(value).lower()}"
-        for name, value in changes.items()
-        if value != getattr(before, name)
-    ]
-    if compiles != recipe.compile:
-        said.append("train.compile=false")
-    return " ".join(said), replace(recipe, deepspeed=after, compile=compiles)
-
-
-def merged(so_far: TrainRecipe, changed: TrainRecipe, first: TrainRecipe) -> TrainRecipe:
-    """Return the recipe so far with what `changed` changed of the first."""
-    if changed.accumulation != first.accumulation:
-        so_far = replace(so_far, accumulation=changed.accumulation)
-    if changed.deepspeed == first.deepspeed:
-        return so_far
-    before, after = so_far.deepspeed or DeepSpeedRecipe(zero_stage=0), changed.deepspeed
-    deepspeed = replace(
-        after,
-        zero_stage=max(after.zero_stage, before.zero_stage),
-        offload_optimizer=after.offload_optimizer or before.offload_optimizer,
-        offload_parameters=after.offload_parameters or before.offload_parameters,
-    )
-    return replace(so_far, deepspeed=deepspeed, compile=so_far.compile and changed.compile)
 
 
 def _take_shape(modules: Mapping[str, nn.Module]) -> None:

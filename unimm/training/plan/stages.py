@@ -11,14 +11,13 @@ from unimm import config
 from unimm.model.loading import find_folder, read_config
 from unimm.model.unimm import UniMM
 from unimm.tables import expect_known
-from unimm.training import stages as training
 from unimm.training.class_conditional import ClassRecipe, class_workload
 from unimm.training.decoder import DecoderRecipe, decoder_workload
 from unimm.training.encoder import EncoderRecipe, encoder_workload
 from unimm.training.finetune import FinetuneRecipe
 from unimm.training.instruct import InstructRecipe, instruct_groups
 from unimm.training.joint import JointRecipe, talk_groups
-from unimm.training.plan.estimate import AGAIN, setting
+from unimm.training.plan.remedies import computes_again
 from unimm.training.plan.tuning import drawing_tokens, finetuning, preferring, rewarding, settings_of
 from unimm.training.plan.workload import Rows, Workload, talking
 from unimm.training.preference import PreferenceRecipe
@@ -87,7 +86,7 @@ STAGES: dict[str, tuple[type, Callable[[Any], Workload]]] = {
     "class_conditional": (ClassRecipe, class_workload),
     "text_to_image": (TextRecipe, text_workload),
 }
-"""Stages that can be planned, with their recipes."""
+"""The stages, with their recipes."""
 
 
 def planned(path: str | Path, changes: Sequence[str] = (), stage: str | None = None) -> Planned:
@@ -103,29 +102,18 @@ def planned(path: str | Path, changes: Sequence[str] = (), stage: str | None = N
         ValueError: no stage takes these keys, or several do.
     """
     name = _stage_of(path) if stage is None else stage
-    if name in training.STAGES.keys() - STAGES.keys():
-        raise ValueError(f"--stage: {_not_planned(name)}")
     expect_known("--stage", name, STAGES)
     recipe_class, workload_of = STAGES[name]
     recipe = config.load(recipe_class, path, list(changes))
-    return Planned(name, recipe, workload_of(recipe), setting(recipe, AGAIN, False))
+    return Planned(name, recipe, workload_of(recipe), computes_again(recipe))
 
 
 def _stage_of(path: str | Path) -> str:
     """Return the stage whose recipe has the file's keys, and whose needs they meet."""
     fitting = [name for name, (recipe_class, _) in STAGES.items() if config.fits(recipe_class, path)]
-    others = {name: recipe for name, recipe in training.STAGES.items() if name not in STAGES}
-    unplanned = [name for name, recipe in others.items() if not fitting and config.fits(recipe()[0], path)]
-    if unplanned:
-        raise ValueError(f"{path}: {_not_planned(' or '.join(unplanned))}")
     if len(fitting) != 1:
         raise ValueError(
             f"{path}: expected the recipe of one of {', '.join(STAGES)}, its keys fit "
             f"{' and '.join(fitting) or 'none'}; name the stage by --stage"
         )
     return fitting[0]
-
-
-def _not_planned(stage: str) -> str:
-    """Say that a stage of training has no workload here."""
-    return f"a run of the stage {stage} cannot be planned; {', '.join(STAGES)} can"
