@@ -23,7 +23,7 @@ from unimm.training.optim import freeze_and_collect
 from unimm.training.pairs import MakePairs
 from unimm.training.preference import PreferenceRecipe, PreferenceStage
 from unimm.training.prompting import PromptData
-from unimm.training.recipe import OptimRecipe
+from unimm.training.recipe import DeepSpeedRecipe, OptimRecipe
 from unimm.training.reward import RewardRecipe, RewardStage
 from unimm.training.world_rows import TalkData
 
@@ -299,6 +299,14 @@ def test_scores_that_are_no_numbers_stop_the_run(base, tmp_path):
     )
     with pytest.raises(ValueError, match="expected finite scores, got nan"):
         stage.step(stage.batch(0, 2), torch.Generator())
+
+
+def test_ranks_that_judge_are_not_given_weights_in_pieces(base, tmp_path):
+    """They judge in unequal numbers of passes, and would wait for each other."""
+    recipe = rewarding(base, tmp_path)
+    replace(recipe, train=replace(recipe.train, deepspeed=DeepSpeedRecipe(zero_stage=2)))
+    with pytest.raises(ValueError, match="zero_stage: expected 0, 1 or 2, got 3"):
+        replace(recipe, train=replace(recipe.train, deepspeed=DeepSpeedRecipe(zero_stage=3)))
 
 
 @pytest.mark.parametrize(

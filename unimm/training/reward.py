@@ -45,6 +45,12 @@ class RewardRecipe:
                 raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
         if not self.kl >= 0:
             raise ValueError(f"kl: expected 0 or more, got {self.kl}")
+        if self.train.deepspeed is not None and self.train.deepspeed.zero_stage == 3:
+            raise ValueError(
+                "train.deepspeed.zero_stage: expected 0, 1 or 2, got 3, under which every rank takes part in "
+                "every pass, and ranks judge their drawings in unequal numbers of passes; less memory: an "
+                "adapter, learner.gradient_checkpointing=true, offload_optimizer"
+            )
 
 
 class PromptBatch(NamedTuple):
