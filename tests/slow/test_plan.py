@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.slow.planning import PICTURES, RECIPE, talk_workload
+from unimm.training.meter import Peak
 from unimm.training.plan import Assumptions, Device, estimate
 
 pytestmark = pytest.mark.slow
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow
 def test_memory_is_as_planned(name):
     workload = talk_workload() if name == "talk" else PICTURES[name]()[2]
     assumed = Assumptions(context_bytes=0, slack=0.0)
-    found = estimate(workload, RECIPE, 1, Device(2**40, 1e12), assumed)
+    found = estimate(workload, RECIPE, 1, Device(2**40, Peak(1.0, 1.0)), assumed)
     script = Path(__file__).with_name("planned.py")
     environment = {
         **os.environ,

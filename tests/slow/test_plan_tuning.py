@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.slow.tuning import STEPS, recipe, workload
+from unimm.training.meter import Peak
 from unimm.training.plan import Assumptions, Device, estimate
 
 pytestmark = pytest.mark.slow
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("name", STEPS)
 def test_memory_of_a_tuning_is_as_planned(name):
     assumed = Assumptions(context_bytes=0, slack=0.0)
-    found = estimate(workload(name), recipe(name).train, 1, Device(2**40, 1e12), assumed)
+    found = estimate(workload(name), recipe(name).train, 1, Device(2**40, Peak(1.0, 1.0)), assumed)
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",

@@ -5,19 +5,34 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from unimm.training.recipe import TrainRecipe
 from unimm.training.stage import Stage
 
-PEAK_TFLOPS = {
-    "H200": 989.4, "H100 PCIe": 756.0, "H100": 989.4, "A100": 311.8, "A10G": 70.0, "L40S": 362.1, "L4": 121.0,
-    "RTX 4090": 165.2, "RTX 3090": 71.2, "V100": 125.0, "T4": 65.1,
+
+class Peak(NamedTuple):
+    """What a GPU can do at most, dense matrix products in 10^12 operations per second."""
+
+    bf16: float
+    """With float32 sums; of float16 where there is no bfloat16."""
+    float32: float
+    """In float32 itself: torch does not round to TF32 unless it is told to."""
+
+    def at(self, precision: str) -> float:
+        """Return that of a recipe's precision."""
+        return self.bf16 if precision == "bf16" else self.float32
+
+
+PEAKS = {
+    "B200": Peak(2250.0, 75.0), "H200": Peak(989.4, 66.9), "H100 PCIe": Peak(756.0, 51.2),
+    "H100": Peak(989.4, 66.9), "A100": Peak(311.8, 19.5), "A10G": Peak(70.0, 35.0), "L40S": Peak(362.1, 91.6),
+    "L4": Peak(121.0, 30.3), "RTX 4090": Peak(165.2, 82.6), "RTX 3090": Peak(71.2, 35.6),
+    "V100": Peak(125.0, 15.7), "T4": Peak(65.1, 8.1),
 }  # fmt: skip
-"""Dense bf16 (fp16 where there is none) matrix products with float32 sums, by what a device's name holds;
-from NVIDIA's data sheets. The first that fits counts."""
+"""By what a device's name holds, from NVIDIA's data sheets. The first that fits counts."""
 
 
 class Meter:
@@ -62,7 +77,7 @@ def peak_tflops(device: torch.device, precision: str) -> float | None:
     """
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-        return next((peak for part, peak in PEAK_TFLOPS.items() if part in name), None)
+        return next((peak.at(precision) for part, peak in PEAKS.items() if part in name), None)
     return _measured(torch.bfloat16 if precision == "bf16" else torch.float32)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.model.small import small_settings
 from unimm.training.joint import talk_groups
+from unimm.training.meter import Peak
 from unimm.training.optim import freeze_and_collect
 from unimm.training.plan import Assumptions, Device, estimate
 from unimm.training.plan.estimate import operations, shaped
@@ -15,7 +16,7 @@ from unimm.training.plan.workload import Rows, talking
 from unimm.training.recipe import FROZEN, DeepSpeedRecipe, Group, OptimRecipe, TrainRecipe
 
 GIB = 2**30
-DEVICE = Device(64 * GIB, 1e12)
+DEVICE = Device(64 * GIB, Peak(1.0, 1.0))
 RECIPE = TrainRecipe(
     output="x",
     num_steps=1000,
@@ -40,6 +41,13 @@ def test_time_is_work_over_what_the_devices_do():
     assert found.days == pytest.approx(1000 * found.step_seconds / 86_400)
     assert found.tokens == 1000 * 32 * 40
     assert found.images_per_second == pytest.approx(16 / found.step_seconds)
+
+
+def test_products_in_float32_are_as_slow_as_the_device_has_them():
+    slow = replace(DEVICE, peak=Peak(bf16=1.0, float32=0.125))
+    halves, wholes = (estimated(replace(RECIPE, precision=p), device=slow) for p in ("bf16", "float32"))
+    assert wholes.step_flops == halves.step_flops
+    assert wholes.step_seconds == pytest.approx(8 * halves.step_seconds)
 
 
 def test_work_does_not_depend_on_how_a_batch_is_cut():

@@ -16,6 +16,7 @@ from unimm.model.adapters import AdapterSettings
 from unimm.model.unimm import UniMM
 from unimm.training.bench.joint import batch_for, model_for, settings_of
 from unimm.training.learner import Learner
+from unimm.training.meter import Peak
 from unimm.training.plan import Device, estimate
 from unimm.training.plan.bits import FewBitsLinear
 from unimm.training.plan.estimate import operations, shaped
@@ -29,7 +30,7 @@ from unimm.training.reward import RewardRecipe, RewardStage
 SETTINGS = settings_of(width=64, depth=2, vocab_size=512, grid=4)
 ADAPTED = {"adapter": AdapterSettings(("llm", "connector", "dit"), rank=8)}
 PROMPTS = ["two red circles left of a blue star", "a star", "a blue star", "two red stars"]
-LARGE = Device(2**40, 1e12)
+LARGE = Device(2**40, Peak(1.0, 1.0))
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,8 @@ def estimate(
     in_all = gpus * recipe.accumulation
     worked = in_all * sum(one.flops for one in passes.values())
     flops = in_all * operations(workload, micro, recipe.precision) if again else worked
-    seconds = worked / (gpus * device.peak_flops * assumed.utilisation)
+    peak = 1e12 * device.peak.at(recipe.precision)
+    seconds = worked / (gpus * peak * assumed.utilisation)
     on_device = _on_device(keeps, passes, in_place, gathered, assumed)
     return Estimate(
         gpus=gpus,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unimm.training.meter import PEAKS, Peak
+
 GIB = 2**30
 
 
@@ -12,20 +14,19 @@ class Device:
     """A GPU, by its maker's figures."""
 
     memory_bytes: int
-    peak_flops: float
-    """Dense bfloat16 operations a second, a multiply and an add each."""
+    peak: Peak
 
 
 DEVICES = {
-    "h100": Device(80 * GIB, 989e12),
-    "h200": Device(141 * GIB, 989e12),
-    "b200": Device(180 * GIB, 2250e12),
-    "a100-80": Device(80 * GIB, 312e12),
-    "a100-40": Device(40 * GIB, 312e12),
-    "l40s": Device(48 * GIB, 362e12),
-    "rtx4090": Device(24 * GIB, 165e12),
+    "h100": Device(80 * GIB, PEAKS["H100"]),
+    "h200": Device(141 * GIB, PEAKS["H200"]),
+    "b200": Device(180 * GIB, PEAKS["B200"]),
+    "a100-80": Device(80 * GIB, PEAKS["A100"]),
+    "a100-40": Device(40 * GIB, PEAKS["A100"]),
+    "l40s": Device(48 * GIB, PEAKS["L40S"]),
+    "rtx4090": Device(24 * GIB, PEAKS["RTX 4090"]),
 }
-"""From NVIDIA's data sheets of the SXM forms where there are several."""
+"""The SXM forms where there are several."""
 
 
 @dataclass(frozen=True)

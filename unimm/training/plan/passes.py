@@ -176,7 +176,8 @@ def _attention_backward(gradient: Tensor, *inputs: Any, **__: Any) -> int:
 
 _FLOPS = {
     **flop_registry,
+    torch.ops.aten.addmm_: flop_registry[torch.ops.aten.addmm],
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
-"""Torch's formulas, and a CPU's fused attention, which they lack; shapes have no other device."""
+"""Torch's formulas, and what they lack: sums in place, and a CPU's fused attention, as shapes are there."""
