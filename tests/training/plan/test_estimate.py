@@ -69,6 +69,21 @@ def test_computing_again_saves_memory_and_costs_at_most_a_third_more_time():
         assert after.device_bytes[f"activations: {room}"] < before.device_bytes[f"activations: {room}"] / 2
 
 
+def test_a_long_cross_entropy_is_counted_by_a_few_of_its_chunks(monkeypatch):
+    """And costs what all of them cost, the last one not full."""
+    work, vocabulary = workload(replace(ROWS, tokens=302)), small_settings().llm.vocab_size
+    monkeypatch.setattr("unimm.llm.head.CHUNK_NUMBERS", 7 * vocabulary)
+
+    def head(chunk):
+        monkeypatch.setattr("unimm.training.plan.workload.CHUNK_NUMBERS", chunk * vocabulary)
+        with shaped(work, again=False) as modules:
+            freeze_and_collect(modules, work.groups(modules))
+            return work.passes(modules, 3, "float32")["head"]
+
+    every_chunk = head(chunk=3 * 302)
+    assert head(chunk=7) == every_chunk
+
+
 def test_a_dit_that_draws_nothing_costs_nothing():
     found = estimated(rows=replace(ROWS, drawn=0.0))
     assert "activations: dit" not in found.device_bytes

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unimm.dit.mmdit import TextConditions
 from unimm.llm.decoding import llm_states
+from unimm.llm.head import CHUNK_NUMBERS
 from unimm.model.config import ModelSettings, UniMMConfig
 from unimm.model.unimm import UniMM
 from unimm.training.examples import TEXT_TOKENS, example
@@ -136,11 +137,22 @@ def learning(model: UniMM) -> tuple[bool, bool]:
 
 
 def _head_pass(llm: nn.Module, tokens: int, told: bool, precision: str) -> Pass:
-    """Return what the vocabulary's cross entropy costs, if every position has a label."""
-    width = llm.lm_head.in_features
+    """Return what the vocabulary's cross entropy costs, if every position has a label.
 
-    def entropy() -> Tensor:
-        states = torch.empty(tokens, width, requires_grad=told)
-        return llm.lm_head(states, torch.zeros(tokens, dtype=torch.int64))
+    It goes through chunks of logits one by one, so a few are counted, and from there on as many more as there
+    are tokens.
+    """
+    rows, width = llm.lm_head.weight.shape
+    few = 2 * max(1, CHUNK_NUMBERS // rows)
 
-    return count_pass(entropy, llm.lm_head, precision)
+    def counted(count: int) -> Pass:
+        def entropy() -> Tensor:
+            states = torch.empty(count, width, requires_grad=told)
+            return llm.lm_head(states, torch.zeros(count, dtype=torch.int64))
+
+        return count_pass(entropy, llm.lm_head, precision)
+
+    if tokens <= 2 * few:
+        return counted(tokens)
+    once, twice = counted(few), counted(2 * few)
+    return Pass(*(one + (two - one) * (tokens - few) // few for one, two in zip(once, twice, strict=True)))
