@@ -75,6 +75,26 @@ def test_what_would_fit_can_be_run():
     assert (both.accumulation, both.deepspeed, both.compile) == (4, fourth.deepspeed, False)
 
 
+def test_changes_together_are_written_as_they_were_estimated(monkeypatch):
+    """Typed behind a recipe the last of two values counts, so none is told twice."""
+
+    @dataclass
+    class Found:
+        fits: bool
+
+    def only_all(_, recipe, *others):
+        offloads = recipe.deepspeed.zero_stage == 3 and recipe.deepspeed.offload_optimizer
+        return Found(offloads and recipe.accumulation > 1 and others[-1])
+
+    monkeypatch.setattr("unimm.training.plan.remedies.estimate", only_all)
+    first = replace(RECIPE, deepspeed=DeepSpeedRecipe(zero_stage=0), compile=True)
+    ((said, _),) = remedies(Run(WithBlocks(first)), 4, DEVICE, Assumptions())
+    assert said == (
+        "gradient_checkpointing=true train.accumulation=8 train.deepspeed.offload_optimizer=true "
+        "train.deepspeed.zero_stage=3 train.compile=false"
+    )
+
+
 @pytest.mark.parametrize(
     ("recipe", "key"),
     [

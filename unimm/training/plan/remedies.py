@@ -53,14 +53,14 @@ def remedies(run: Run, gpus: int, device: Device, assumed: Assumptions) -> list[
     alone = [(change, found) for change in changes if (found := tried(*change[1:]))]
     if fitting := [(change[0], found) for change, found in alone if found.fits]:
         return fitting
-    recipe, again, told = first, run.again, []
-    for (said, changed, repeats), _ in alone:
+    recipe, again = first, run.again
+    for (_, changed, repeats), _ in alone:
         together = merged(recipe, changed, first)
         if found := tried(together, again or repeats):
             recipe, again = together, again or repeats
-            told.append(said)
             if found.fits:
-                return [(" ".join(told), found)]
+                said = [f"{again_key(run.recipe)}=true"] if again and not run.again else []
+                return [(" ".join([*said, *_written(first, recipe)]), found)]
     return []
 
 
@@ -92,17 +92,25 @@ def changes_of(
 
 def _sharded(recipe: TrainRecipe, **changes: bool | int) -> tuple[str, TrainRecipe]:
     """Return changes of the DeepSpeed section as they are written, and the recipe with them."""
-    before = recipe.deepspeed or DeepSpeedRecipe(zero_stage=0)
-    after = replace(before, **changes)
-    compiles = recipe.compile and after.zero_stage < 3
-    said = [
-        f"train.deepspeed.{name}={str(value).lower()}"
-        for name, value in changes.items()
-        if value != getattr(before, name)
+    after = replace(recipe.deepspeed or DeepSpeedRecipe(zero_stage=0), **changes)
+    changed = replace(recipe, deepspeed=after, compile=recipe.compile and after.zero_stage < 3)
+    return " ".join(_written(recipe, changed)), changed
+
+
+def _written(first: TrainRecipe, changed: TrainRecipe) -> list[str]:
+    """Return what changed of a recipe, each key once."""
+    said = []
+    if changed.accumulation != first.accumulation:
+        said.append(f"train.accumulation={changed.accumulation}")
+    before, after = (one.deepspeed or DeepSpeedRecipe(zero_stage=0) for one in (first, changed))
+    said += [
+        f"train.deepspeed.{name}={str(getattr(after, name)).lower()}"
+        for name in ("offload_optimizer", "offload_parameters", "zero_stage")
+        if getattr(after, name) != getattr(before, name)
     ]
-    if compiles != recipe.compile:
+    if changed.compile != first.compile:
         said.append("train.compile=false")
-    return " ".join(said), replace(recipe, deepspeed=after, compile=compiles)
+    return said
 
 
 def merged(so_far: TrainRecipe, changed: TrainRecipe, first: TrainRecipe) -> TrainRecipe:
