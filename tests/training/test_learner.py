@@ -197,6 +197,7 @@ def test_a_run_does_not_go_on_from_another_start(pairs, tmp_path):
     small_model(seed=1).save_pretrained(base)
     with pytest.raises(ValueError, match="learner.start: .*began from weights [0-9a-f]+, got [0-9a-f]+; set"):
         go_on(2)
+    assert not list((tmp_path / "run").glob("config-until-*"))  # what is refused leaves the folder as it was
     assert go_on(2, resume="changed") == 2
     assert go_on(3) == 3
 

@@ -126,11 +126,11 @@ class _Loop:
 
     def _open(self, config: Any, found: Path | None) -> MetricLog:
         self.run.mkdir(parents=True, exist_ok=True)
+        describe_hook(self.stage)(self.run)  # first, as it may refuse the folder
         path = self.run / "config.yaml"
         if found is not None and path.exists():  # settings may change between two parts of a run: keep both
             path.replace(self.run / f"config-until-step-{self.state.step:08d}.yaml")
         config_file.save(config, path)
-        describe_hook(self.stage)(self.run)
         self.reporter.say(f"{self.run}: " + (f"going on from {found.name}" if found else "starting"))
         return MetricLog(self.run, self.state.step, self.recipe.wandb_project, config_file.to_dict(config))
 
