@@ -19,7 +19,7 @@ class Peak(NamedTuple):
     bf16: float
     """With float32 sums; of float16 where there is no bfloat16."""
     float32: float
-    """In float32 itself: torch does not round to TF32 unless it is told to."""
+    """In float32 itself: torch rounds matrices to TF32 only when told to; convolutions may go beyond it."""
 
     def at(self, precision: str) -> float:
         """Return that of a recipe's precision."""
