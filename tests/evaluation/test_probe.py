@@ -155,6 +155,12 @@ def test_what_cannot_be_probed_is_refused(tmp_path, words, error, said):
         main([word.format(run=tmp_path) for word in words], lambda source, name: {})
 
 
+def test_a_run_that_names_no_encoder_of_its_own_is_refused(tmp_path):
+    (tmp_path / "config.yaml").write_text("start: tiny\nencoder: null\n")
+    with pytest.raises(ValueError, match=r"config.yaml: expected the sizes of an encoder"):
+        open_encoder(str(tmp_path), lambda source, name: {})
+
+
 def test_missing_weights_are_told(run):
     state = build_encoder(EncoderConfig(**SIZES)).state_dict()
     name = next(iter(state))

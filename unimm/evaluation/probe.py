@@ -130,7 +130,7 @@ def open_encoder(name: str, weights: Weights) -> Encoder:
 
         return UniMM.from_pretrained(name).encoder.eval()
     values = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-    if "encoder" not in values:
+    if values.get("encoder") is None:  # a decoder's run may have none of its own
         raise ValueError(f"{recipe}: expected the sizes of an encoder, as its stage writes, found none")
     encoder = build_encoder(build(EncoderConfig, values["encoder"], "encoder"))
     load_strictly(encoder, weights(path, "encoder"), name)
