@@ -18,6 +18,7 @@ from unimm.training import checkpoint, stages
 from unimm.training.identity import expect_same, identity
 from unimm.training.log import MetricLog, read_metrics
 from unimm.training.loop import train
+from unimm.training.meter import peak_tflops
 from unimm.training.stages import claim, main
 
 
@@ -271,3 +272,20 @@ def test_ranks_but_the_first_leave_the_mark_to_it(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     claim(tmp_path, "joint")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "bf16", "float32"),
+    [
+        ("NVIDIA A100-SXM4-80GB", 311.8, 19.5),
+        ("NVIDIA H100 80GB HBM3", 989.4, 66.9),
+        ("NVIDIA H100 PCIe", 756.0, 51.2),
+        ("NVIDIA GeForce RTX 4090", 165.2, 82.6),
+        ("NVIDIA L40", None, None),
+        ("NVIDIA RTX A1000", None, None),
+    ],
+)
+def test_a_gpu_is_known_by_whole_words_of_its_name(monkeypatch, name, bf16, float32):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    found = [peak_tflops(torch.device("cuda"), precision) for precision in ("bf16", "float32")]
+    assert found == [bf16, float32]

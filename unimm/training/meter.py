@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -32,7 +33,7 @@ PEAKS = {
     "L4": Peak(121.0, 30.3), "RTX 4090": Peak(165.2, 82.6), "RTX 3090": Peak(71.2, 35.6),
     "V100": Peak(125.0, 15.7), "T4": Peak(65.1, 8.1),
 }  # fmt: skip
-"""By what a device's name holds, from NVIDIA's data sheets. The first that fits counts."""
+"""By words of a device's name, from NVIDIA's data sheets. The first that fits counts."""
 
 
 class Meter:
@@ -77,7 +78,8 @@ def peak_tflops(device: torch.device, precision: str) -> float | None:
     """
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-        return next((peak.at(precision) for part, peak in PEAKS.items() if part in name), None)
+        known = (peak for part, peak in PEAKS.items() if re.search(rf"\b{part}\b", name))
+        return next((peak.at(precision) for peak in known), None)
     return _measured(torch.bfloat16 if precision == "bf16" else torch.float32)
 
 
