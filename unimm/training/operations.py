@@ -1,4 +1,4 @@
-"""How many floating-point operations a step takes, by closed form: what "mfu" is a share of.
+"""How many floating-point operations a step of a UniMM takes, by closed form: what its "mfu" is a share of.
 
 Matrix products and attention count, a multiply and an add each. What is computed again to save memory does
 not, nor does padding, nor an encoder that makes latents in the step.
@@ -64,11 +64,6 @@ class TalkOperations:
         added = sum(3 * self.beside[name] * count for name, count in tokens.items())
         added -= self.unasked * tokens["dit"]
         return 2 * (added + sum(amount * self.times[name] for name, amount in macs.items()))
-
-
-def drawing_operations(body: nn.Module) -> int:
-    """Return the operations of a body that learns, for one noise draw of one picture on its own grid."""
-    return 2 * 3 * macs_per_picture(body)
 
 
 def size(parameters: Iterable[nn.Parameter]) -> int:

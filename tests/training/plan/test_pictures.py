@@ -18,9 +18,9 @@ from unimm.model import UniMMConfig
 from unimm.training.class_conditional import ClassStage
 from unimm.training.decoder import DecoderRecipe, DecoderStage
 from unimm.training.encoder import EncoderRecipe, EncoderStage
-from unimm.training.operations import drawing_operations
 from unimm.training.optim import freeze_and_collect
 from unimm.training.repa import OwnTarget
+from unimm.training.speed import macs_per_picture
 from unimm.training.text_to_image import TextStage
 from unimm.training.vae import VAERecipe, VAEStage
 
@@ -150,7 +150,9 @@ def test_text_towers_count_forward_and_backward_where_they_learn(folder, text):
 def test_operations_of_a_class_s_step_are_those_of_the_closed_form(folder):
     stage = by_class(folder)
     batch = stage.batch(0, 4)
-    closed = 4 * 2 * drawing_operations(stage.model.dit)
+    pictures, draws, forward_and_back, multiply_and_add = 4, 2, 3, 2
+    once = multiply_and_add * macs_per_picture(stage.model.dit)
+    closed = pictures * draws * forward_and_back * once
     assert stage.flops(batch) == pytest.approx(closed, rel=0.03)
 
 
