@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from unimm.app.cli import app
+from unimm.app.plan import _lasting, _short
 
 RECIPES = Path(__file__).parents[2] / "configs" / "train"
 JOINT, BY_CLASS, VAE = (str(RECIPES / f"tiny_{name}.yaml") for name in ("joint", "class_conditional", "vae"))
@@ -64,3 +65,31 @@ def test_questions_that_cannot_be_answered_are_refused(words, said):
     done = planned(*words)
     assert done.exit_code != 0
     assert said in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(3_146 * 10**9, "3,150 B"), (4_814 * 10**6, "4.81 B"), (16_240_000, "16.2 M"), (1_500, "1.5 thousand")],
+)
+def test_counts_are_told_to_three_digits(count, said):
+    assert _short(count) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (211_680, "2.45 days"),
+        (11_520, "3.2 hours"),
+        (90, "1.5 minutes"),
+        (7.06, "7.06 s"),
+        (0.0008, "0.8 ms"),
+    ],
+)
+def test_times_are_told_in_the_unit_that_they_fill(seconds, said):
+    assert _lasting(seconds) == said
+
+
+def test_a_stage_without_text_tells_of_no_tokens():
+    said = planned(VAE).output
+    assert "images/s" in said
+    assert "token" not in said

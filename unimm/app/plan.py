@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from unimm.training.plan import Estimate
 
-GIB = 2**30
+GIB, DAY = 2**30, 86_400
 
 
 def plan(
@@ -83,16 +83,38 @@ def _show(
     console.print(table)
     room = "" if found.host_capacity is None else f" of {found.host_capacity / GIB:.1f}"
     console.print(f"a host: {found.host_total / GIB:.1f} GiB{room}")
-    console.print(f"parameters: {found.trained / 1e9:.3f} B learn, {found.frozen / 1e9:.3f} B are frozen")
+    console.print(f"parameters: {_short(found.trained)} learn, {_short(found.frozen)} are frozen")
+    rates = [f"{found.images_per_second:,.0f} images/s"]
+    rates += [f"{found.tokens_per_second:,.0f} tokens/s"] if found.tokens else []
     console.print(
-        f"a step: {found.step_flops / 1e12:,.1f} TFLOP, {found.step_seconds:.2f} s at {utilisation:.0%} of "
-        f"the peak (assumed); {found.images_per_second:,.0f} images/s, "
-        f"{found.tokens_per_second:,.0f} tokens/s"
+        f"a step: {_three(found.step_flops / 1e12)} TFLOP, {_lasting(found.step_seconds)} "
+        f"at {utilisation:.0%} of the peak (assumed); {', '.join(rates)}"
     )
-    console.print(f"the run: {found.days:,.2f} days, {found.tokens / 1e9:,.2f} B tokens")
+    tokens = f", {_short(found.tokens)} tokens" if found.tokens else ""
+    console.print(f"the run: {_lasting(DAY * found.days)}{tokens}")
     if found.fits:
         console.print("It fits.")
         return
     console.print("It does not fit." + (" What would:" if cures else " Nothing known here makes it fit."))
     for said, one in cures:
-        console.print(f"  {said}: {one.device_total / GIB:.1f} GiB, {one.days:,.2f} days", markup=False)
+        console.print(f"  {said}: {one.device_total / GIB:.1f} GiB, {_lasting(DAY * one.days)}", markup=False)
+
+
+def _short(count: int) -> str:
+    """Return a count to three digits: 4.81 B, 16.2 M, 950."""
+    for name, size in (("B", 1e9), ("M", 1e6), ("thousand", 1e3)):
+        if count >= size:
+            return f"{_three(count / size)} {name}"
+    return str(count)
+
+
+def _lasting(seconds: float) -> str:
+    """Return a time to three digits in the largest unit that it fills: 2.45 days, 3.2 hours, 0.8 ms."""
+    units = (("days", DAY), ("hours", 3600), ("minutes", 60), ("s", 1))
+    name, size = next((unit for unit in units if seconds >= unit[1]), ("ms", 1e-3))
+    return f"{_three(seconds / size)} {name}"
+
+
+def _three(number: float) -> str:
+    """Return a number to three digits, written out: 17,700."""
+    return f"{float(f'{number:.3g}'):,g}"
