@@ -94,7 +94,7 @@ def fit_probe(
         ValueError: shapes or labels that do not fit, fewer than 2 samples, features that are not finite.
     """
     settings = settings or REPA
-    _refuse(features, labels, num_classes)
+    expect_labelled(features, labels, num_classes)
     probe = LinearProbe(features.shape[1], num_classes)
     probe.reset_parameters(generator)
     probe.to(device).train()
@@ -116,7 +116,7 @@ def accuracy(probe: LinearProbe, features: Tensor, labels: Tensor, batch_size: i
     Raises:
         ValueError: as `fit_probe`.
     """
-    _refuse(features, labels, probe.head.out_features, probe.head.in_features)
+    expect_labelled(features, labels, probe.head.out_features, width=probe.head.in_features)
     device = probe.head.weight.device
     right = sum(
         int((probe(x.to(device).float()).argmax(1).to(y.device) == y).sum())
@@ -173,11 +173,18 @@ def _batches(
             yield epoch + i / steps, batch
 
 
-def _refuse(features: Tensor, labels: Tensor, num_classes: int, width: int | None = None) -> None:
+def expect_labelled(
+    features: Tensor, labels: Tensor, num_classes: int, *, width: int | None = None, least: int = 2
+) -> None:
+    """Refuse features [N W] and labels [N] that no probe of K classes can be made of.
+
+    Raises:
+        ValueError: other shapes, fewer samples than `least`, features that are not finite, other labels.
+    """
     sizes = expect("features", features, "N W", **({} if width is None else {"W": width}))
     expect("labels", labels, "N", N=sizes["N"])
-    if sizes["N"] < 2:
-        raise ValueError(f"features: expected at least 2 samples, got {sizes['N']}")
+    if sizes["N"] < least:
+        raise ValueError(f"features: expected at least {least} samples, got {sizes['N']}")
     if not features.isfinite().all():
         raise ValueError("features: expected finite numbers, got NaN or infinity")
     if labels.is_floating_point() or labels.min() < 0 or labels.max() >= num_classes:

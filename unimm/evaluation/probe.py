@@ -19,9 +19,9 @@ import torch
 import yaml
 from torch import Tensor
 
+from unimm.alignment.ridge import fit_ridge
 from unimm.config import build
 from unimm.evaluation.paired import Card, as_json, paired_row, show
-from unimm.evaluation.ridge import fit_ridge
 from unimm.evaluation.world.command import Parser
 from unimm.latents.encoder import Encoder, EncoderConfig, build_encoder
 from unimm.latents.pixels import resize_pixels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unimm.evaluation.ridge import PENALTIES, fit_ridge
+from unimm.alignment.ridge import PENALTIES, fit_ridge
 
 
 def drawn(count, width, classes, seed=0):
@@ -82,7 +82,7 @@ def test_a_feature_that_never_changes_is_no_trouble():
 @pytest.mark.parametrize(
     ("features", "labels", "said"),
     [
-        (torch.zeros(2, 3), torch.tensor([0, 1]), "expected 3 samples or more, got 2"),
+        (torch.zeros(2, 3), torch.tensor([0, 1]), "expected at least 3 samples, got 2"),
         (torch.full((4, 3), float("nan")), torch.tensor([0, 1, 0, 1]), "expected finite numbers"),
         (torch.zeros(4, 3), torch.tensor([0, 1, 0, 2]), "integers from 0 to 1"),
         (torch.zeros(4, 3), torch.tensor([0.0, 1, 0, 1]), "integers from 0 to 1"),

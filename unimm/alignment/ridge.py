@@ -1,4 +1,8 @@
-"""A linear classifier in closed form: ridge regression on one-hot labels, its penalty by leaving one out."""
+"""A linear probe in closed form: ridge regression on one-hot labels, its penalty by leaving one out.
+
+Beside `probe`, which follows a published protocol by gradient descent: nothing here is drawn or tuned, so two
+encoders differ by their features alone.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unimm.alignment.probe import expect_labelled
 from unimm.shapes import expect
 
 PENALTIES = tuple(10.0**power for power in range(-6, 2))
@@ -48,7 +53,7 @@ def fit_ridge(features: Tensor, labels: Tensor, num_classes: int) -> RidgeClassi
     Raises:
         ValueError: shapes or labels that do not fit, fewer than 3 samples, features that are not finite.
     """
-    _refuse(features, labels, num_classes)
+    expect_labelled(features, labels, num_classes, least=3)
     x, y = features.double(), F.one_hot(labels.long(), num_classes).double()
     mean, std = x.mean(0), x.std(0, correction=0)
     std = torch.where(std > 0, std, 1.0)
@@ -64,17 +69,3 @@ def fit_ridge(features: Tensor, labels: Tensor, num_classes: int) -> RidgeClassi
     best = min(errors, key=errors.get)
     shrunk = values / (squares + best * len(x))
     return RidgeClassifier(mean, std, right.T @ (shrunk[:, None] * told), bias, best)
-
-
-def _refuse(features: Tensor, labels: Tensor, num_classes: int) -> None:
-    count = expect("features", features, "N W")["N"]
-    expect("labels", labels, "N", N=count)
-    if count < 3:
-        raise ValueError(f"features: expected 3 samples or more, got {count}")
-    if not features.isfinite().all():
-        raise ValueError("features: expected finite numbers, got NaN or infinity")
-    if labels.is_floating_point() or labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(
-            f"labels: expected integers from 0 to {num_classes - 1}, got {labels.dtype} from "
-            f"{labels.min().item()} to {labels.max().item()}"
-        )
