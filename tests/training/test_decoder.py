@@ -159,7 +159,7 @@ def test_the_discriminator_sees_the_updated_decoder_and_no_noise(unbroken):
         small = torch.nn.functional.interpolate(batch, (12, 12), mode="bilinear", antialias=True)
         latents = stage.modules["encoder"](small)
         expected = stage.modules["decoder"](latents)
-    [(real, fresh, _)] = stage._fresh([(batch, draws(0, 0, torch.device("cpu")))])
+    [(real, fresh, _)] = stage.fresh([(batch, draws(0, 0, torch.device("cpu")))])
     assert torch.equal(real, batch)
     torch.testing.assert_close(fresh, expected)
     assert stage.modules["decoder"].training

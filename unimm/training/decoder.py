@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -33,14 +32,14 @@ from unimm.model.unimm import UniMM
 from unimm.tables import expect_known
 from unimm.training import checkpoint
 from unimm.training.codec import raw_latents, trained
-from unimm.training.picture_losses import PictureCritic, PictureLosses, begun_operations, losses_groups
+from unimm.training.picture_losses import PictureCritic, PictureLosses, losses_groups
 from unimm.training.picture_stream import PictureStream, check_one, open_stream
 from unimm.training.pictures import save_grid
 from unimm.training.plain import autocast
-from unimm.training.plan.estimate import operations_by_room
 from unimm.training.plan.pictures import showing
 from unimm.training.plan.workload import Workload
 from unimm.training.recipe import FROZEN, Group, TrainRecipe
+from unimm.training.reconstruction import ReconstructionStage
 from unimm.weights.folder import load_strictly
 
 _BATCH = 250  # pictures encoded at once when statistics are measured
@@ -119,7 +118,7 @@ def tiny_encoder() -> Encoder:
     return UniMM.from_pretrained("tiny").encoder
 
 
-class DecoderStage:
+class DecoderStage(ReconstructionStage):
     """Reconstruction from noised latents."""
 
     def __init__(self, recipe: DecoderRecipe):
@@ -161,31 +160,18 @@ class DecoderStage:
     def _model_parts(self) -> tuple[Encoder, RAEDecoder]:
         return self.model.encoder, self.model.decoder
 
-    def batch(self, start: int, count: int) -> Tensor:
-        return self.stream.at(start, count)
-
-    def amounts(self, batch: Tensor) -> Mapping[str, float]:
-        return {"images": len(batch)}
-
-    def flops(self, batch: Tensor) -> float:
-        return len(batch) * begun_operations(self._operations, self.modules["losses"])
-
-    @cached_property
-    def _operations(self) -> Mapping[str, int]:
-        return operations_by_room(decoder_workload(self.recipe), 1)
+    def workload(self) -> Workload:
+        return decoder_workload(self.recipe)
 
     def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         decoder, losses = self.modules["decoder"], self.modules["losses"]
         raw = _NOISED[self.recipe.noise_on](self, self._raw(batch), generator)
         return losses(decoder(raw), batch, decoder.out.weight, generator)
 
-    def after_update(self, seen: list[tuple[Tensor, torch.Generator]]) -> dict[str, Tensor]:
-        """Train the discriminator on what the decoder, just updated, makes of clean latents."""
-        return self.modules["losses"].after_update(self._fresh(seen))
-
-    def _fresh(
+    def fresh(
         self, seen: list[tuple[Tensor, torch.Generator]]
     ) -> Iterator[tuple[Tensor, Tensor, torch.Generator]]:
+        """Yield what the decoder makes of clean latents."""
         decoder = self.modules["decoder"]
         for batch, generator in seen:
             with autocast(self.recipe.train.precision, batch.device):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -24,16 +23,15 @@ from unimm.training.picture_losses import (
     PerceptualRecipe,
     PictureCritic,
     PictureLosses,
-    begun_operations,
     losses_groups,
 )
 from unimm.training.picture_stream import PictureStream, check_one, open_stream
 from unimm.training.pictures import save_grid
 from unimm.training.plain import autocast
-from unimm.training.plan.estimate import operations_by_room
 from unimm.training.plan.pictures import compressing
 from unimm.training.plan.workload import Workload
 from unimm.training.recipe import Group, TrainRecipe
+from unimm.training.reconstruction import ReconstructionStage
 from unimm.weights.folder import DIFFUSERS_STEM, load_strictly, save_folder
 
 CHANNELS = (4, 8, 16)
@@ -106,7 +104,7 @@ def divergence(mean: Tensor, std: Tensor) -> Tensor:
     return each.flatten(1).sum(1) / 2
 
 
-class VAEStage:
+class VAEStage(ReconstructionStage):
     """Reconstruction from samples of the posterior."""
 
     def __init__(self, recipe: VAERecipe):
@@ -120,18 +118,8 @@ class VAEStage:
         self.modules = {"vae": vae, "losses": losses}
         self.groups = vae_groups(self.modules)
 
-    def batch(self, start: int, count: int) -> Tensor:
-        return self.stream.at(start, count)
-
-    def amounts(self, batch: Tensor) -> Mapping[str, float]:
-        return {"images": len(batch)}
-
-    def flops(self, batch: Tensor) -> float:
-        return len(batch) * begun_operations(self._operations, self.modules["losses"])
-
-    @cached_property
-    def _operations(self) -> Mapping[str, int]:
-        return operations_by_room(vae_workload(self.recipe), 1)
+    def workload(self) -> Workload:
+        return vae_workload(self.recipe)
 
     def step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         vae = self.modules["vae"]
@@ -143,13 +131,10 @@ class VAEStage:
         regular = self.recipe.kl_weight * nats / batch[0].numel()
         return losses | {"loss": losses["loss"] + regular, "kl": nats}
 
-    def after_update(self, seen: list[tuple[Tensor, torch.Generator]]) -> dict[str, Tensor]:
-        """Train the discriminator on what the VAE, just updated, makes of its posterior's means."""
-        return self.modules["losses"].after_update(self._fresh(seen))
-
-    def _fresh(
+    def fresh(
         self, seen: list[tuple[Tensor, torch.Generator]]
     ) -> Iterator[tuple[Tensor, Tensor, torch.Generator]]:
+        """Yield what the VAE makes of its posterior's means."""
         vae = self.modules["vae"]
         for batch, generator in seen:
             with autocast(self.recipe.train.precision, batch.device):
