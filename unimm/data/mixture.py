@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -119,7 +120,7 @@ class Mixture:
         self.sources, self.seed = tuple(sources), seed
         total = math.fsum(weights)
         self._shares = [round(math.fsum(weights[: i + 1]) / total * SCALE) for i in range(len(weights))]
-        least = min(high - low for high, low in zip(self._shares, [0, *self._shares], strict=False))
+        least = min(high - low for low, high in pairwise([0, *self._shares]))
         if least < SCALE // 2**20:
             raise ValueError(f"weights: expected each at least a millionth of their sum, got {list(weights)}")
         self._block = max(1024, -(-SCALE // least))  # every source is in every block, as its size below needs
